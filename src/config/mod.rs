@@ -1,0 +1,107 @@
+//! The configuration: composed of a file, the environment and the command line, parsed once, then right.
+//! Invariant: a [`Config`] that [`compose()`] returned has passed [`Config::validate`]; nothing downstream checks a
+//! setting again.
+
+mod compose;
+mod sections;
+mod validate;
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use compose::{compose, parse};
+pub use sections::*;
+
+use crate::ids::StreamName;
+use crate::sample::Modality;
+
+/// The whole configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The folder that holds everything the daemon knows.
+    pub state_dir: PathBuf,
+    /// Where tensors are computed.
+    pub device: DeviceConfig,
+    /// The HTTP server.
+    pub server: ServerConfig,
+    /// Who gets the cores.
+    pub threads: ThreadConfig,
+    /// How files are taken, by every stream that does not say otherwise.
+    pub ingest: IngestConfig,
+    /// The replay buffer, of every stream that does not say otherwise.
+    pub replay: ReplayConfig,
+    /// The learner, of every stream that does not say otherwise.
+    pub learning: LearningConfig,
+    /// When models are published, by every stream that does not say otherwise.
+    pub publication: PublicationConfig,
+    /// The streams.
+    #[serde(rename = "stream")]
+    pub streams: Vec<StreamConfig>,
+}
+
+/// `[[stream]]`: a named flow of unlabeled data. A key of its sections that is not given is the top level's.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamConfig {
+    /// Its name: 1 to 64 of a-z, 0-9, _ and -; first a letter or digit.
+    pub name: StreamName,
+    /// The kind of its data.
+    pub modality: Modality,
+    /// The watched folders.
+    pub inbox: Vec<PathBuf>,
+    /// How files are taken.
+    #[serde(default)]
+    pub ingest: IngestConfig,
+    /// The replay buffer.
+    #[serde(default)]
+    pub replay: ReplayConfig,
+    /// The learner.
+    #[serde(default)]
+    pub learning: LearningConfig,
+    /// When models are published.
+    #[serde(default)]
+    pub publication: PublicationConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: PathBuf::from("/var/lib/curiod"),
+            device: DeviceConfig::default(),
+            server: ServerConfig::default(),
+            threads: ThreadConfig::default(),
+            ingest: IngestConfig::default(),
+            replay: ReplayConfig::default(),
+            learning: LearningConfig::default(),
+            publication: PublicationConfig::default(),
+            streams: Vec::new(),
+        }
+    }
+}
+
+/// The JSON schema of the configuration file.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Config)
+}
+
+/// A configuration that can not be used: what, where, and what next.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct ConfigError {
+    /// What is wrong, and where.
+    pub what: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+impl ConfigError {
+    fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+}

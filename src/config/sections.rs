@@ -1,0 +1,333 @@
+//! The sections of the configuration: one typed struct each, with its defaults.
+//! Every key is documented here once; `config/curiod.toml` and the JSON schema say the same.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which device the tensors live on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    /// CUDA where the configured libtorch has it, else the CPU; the choice is logged.
+    Auto,
+    /// The CPU.
+    #[default]
+    Cpu,
+    /// CUDA, or an error that says what is missing.
+    Cuda,
+}
+
+/// `[device]`: where tensors are computed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeviceConfig {
+    /// `cpu`, `cuda` or `auto`.
+    pub kind: DeviceChoice,
+    /// The folder that holds `libtorch_cuda.so` (a PyTorch 2.11 `torch/lib`). Read only when `kind` is not `cpu`.
+    pub libtorch_dir: Option<PathBuf>,
+}
+
+/// `[server]`: the HTTP server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// Where to listen. Only loopback addresses are taken.
+    #[schemars(with = "String")]
+    pub bind: SocketAddr,
+    /// Bytes of one request's body; more is answered 413.
+    pub body_bytes_max: usize,
+    /// Items (pictures) of one request; more is answered 413.
+    pub items_max: usize,
+    /// Requests handled at once; more are answered 503.
+    pub concurrency_max: usize,
+    /// Seconds after which a request is answered 504.
+    pub request_timeout_s: u64,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 8642)),
+            body_bytes_max: 64 << 20,
+            items_max: 256,
+            concurrency_max: 256,
+            request_timeout_s: 30,
+        }
+    }
+}
+
+/// `[threads]`: who gets the cores. 0 asks for a share of the cores that the machine has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ThreadConfig {
+    /// Decode workers of each stream. 0: a quarter of the cores, 1 to 8.
+    pub decode: usize,
+    /// Threads that augment pictures, each stream. 0: a quarter of the cores, 1 to 16.
+    pub augment: usize,
+    /// Threads of one training operation. 0: all cores, 1 to 16; they yield to ingest and queries.
+    pub learn: usize,
+    /// Threads of one serving operation. 0: 1.
+    pub serve: usize,
+}
+
+impl ThreadConfig {
+    /// Decode workers of each stream.
+    pub fn decode(&self) -> usize {
+        chosen(self.decode, cores() / 4, 8)
+    }
+
+    /// Threads that augment, each stream.
+    pub fn augment(&self) -> usize {
+        chosen(self.augment, cores() / 4, 16)
+    }
+
+    /// Threads of one training operation.
+    pub fn learn(&self) -> usize {
+        chosen(self.learn, cores(), 16)
+    }
+
+    /// Threads of one serving operation.
+    pub fn serve(&self) -> usize {
+        chosen(self.serve, 1, 1)
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn chosen(asked: usize, share: usize, most: usize) -> usize {
+    if asked == 0 { share.clamp(1, most) } else { asked }
+}
+
+/// What becomes of a file once its samples are durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum After {
+    /// It stays where it is.
+    #[default]
+    Leave,
+    /// It is moved to `done_dir`, a rejected one to `quarantine_dir`.
+    Move,
+    /// It is deleted; a rejected one is moved to `quarantine_dir`, for nothing is deleted unread.
+    Delete,
+}
+
+/// `[ingest]`: how files are taken from the inboxes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct IngestConfig {
+    /// What becomes of a file once its samples are durable: `leave`, `move` or `delete`.
+    pub after: After,
+    /// Where `after = "move"` puts files. Default: `STATE/streams/NAME/done`.
+    pub done_dir: Option<PathBuf>,
+    /// Where rejected files are put by `move` and `delete`. Default: `STATE/streams/NAME/quarantine`.
+    pub quarantine_dir: Option<PathBuf>,
+    /// A file whose writer was not seen to close it is whole when it has not changed for this many milliseconds.
+    pub settle_ms: u64,
+    /// Seconds between two scans of the inbox, which find what no event told.
+    pub rescan_s: u64,
+    /// Look for changes by scanning alone, as network filesystems need.
+    pub poll: bool,
+    /// Bytes of one file; a larger one is quarantined as `too_large`.
+    pub file_bytes_max: u64,
+    /// Pixels of one picture; a larger one is quarantined as `too_large`, before any is decoded.
+    pub image_pixels_max: u64,
+    /// Pixels of one side of a picture.
+    pub image_side_px_max: u32,
+    /// Free bytes on the state's disk below which nothing more is taken until twice as much is free.
+    pub disk_reserve_bytes: u64,
+}
+
+impl Default for IngestConfig {
+    fn default() -> Self {
+        Self {
+            after: After::Leave,
+            done_dir: None,
+            quarantine_dir: None,
+            settle_ms: 500,
+            rescan_s: 60,
+            poll: false,
+            file_bytes_max: 256 << 20,
+            image_pixels_max: 100_000_000,
+            image_side_px_max: 32_768,
+            disk_reserve_bytes: 1 << 30,
+        }
+    }
+}
+
+/// Which sample is evicted when the replay buffer is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RemoverKind {
+    /// Every sample ever taken is kept with the same probability (Vitter 1985, algorithm R).
+    #[default]
+    Reservoir,
+    /// The oldest.
+    Fifo,
+}
+
+/// Which samples are replayed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplerKind {
+    /// Every sample with the same probability.
+    #[default]
+    Uniform,
+    /// Half by priority, half uniform.
+    Prioritized,
+}
+
+/// `[replay]`: the replay buffer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReplayConfig {
+    /// Bytes of samples kept, exam included; more are evicted. The disk holds up to 1.45 times as much.
+    pub bytes_max: u64,
+    /// Which sample is evicted: `reservoir` or `fifo`.
+    pub remover: RemoverKind,
+    /// Which samples are replayed: `uniform` or `prioritized`.
+    pub sampler: SamplerKind,
+    /// Share of each batch that is drawn from the newest samples, 0 to 1.
+    pub recent_share: f64,
+    /// How many of the newest samples are `recent`.
+    pub recent_samples: usize,
+    /// How often a sample is replayed, on average, for each sample that arrives. When what has arrived has been
+    /// replayed this often the learner sleeps until more arrives. 0: never sleep.
+    pub draws_per_sample: f64,
+}
+
+impl Default for ReplayConfig {
+    fn default() -> Self {
+        Self {
+            bytes_max: 8 << 30,
+            remover: RemoverKind::Reservoir,
+            sampler: SamplerKind::Uniform,
+            recent_share: 0.25,
+            recent_samples: 1_024,
+            draws_per_sample: 200.0,
+        }
+    }
+}
+
+/// The number format of the costly operations of a training step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// bfloat16 where the hardware multiplies it natively, else float32.
+    #[default]
+    Auto,
+    /// float32.
+    Fp32,
+    /// bfloat16 autocast; weights stay float32.
+    Bf16,
+}
+
+/// The network that is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EncoderKind {
+    /// `resnet_tiny` on the CPU, `resnet18` on CUDA.
+    #[default]
+    Auto,
+    /// A narrow ResNet of one block a stage, for CPUs.
+    ResnetTiny,
+    /// ResNet-18 with GroupNorm.
+    Resnet18,
+}
+
+/// The proxy task.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectiveKind {
+    /// Two views of a picture find each other among the others' (Chen et al. 2020).
+    #[default]
+    Simclr,
+}
+
+/// `[learning]`: the learner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LearningConfig {
+    /// The proxy task: `simclr`.
+    pub objective: ObjectiveKind,
+    /// The network: `auto`, `resnet_tiny` or `resnet18`.
+    pub encoder: EncoderKind,
+    /// Pixels of the shorter side at which pictures are kept, and of the square the encoder sees.
+    /// 0: the encoder's own (64 for `resnet_tiny`, 224 for `resnet18`).
+    pub image_px: u32,
+    /// Samples of one step. 0: the encoder's own (128 for `resnet_tiny`, 256 for `resnet18`).
+    pub batch: usize,
+    /// Peak learning rate at batch 256; scaled by the square root of `batch / 256`.
+    pub learning_rate: f64,
+    /// Weight decay of AdamW.
+    pub weight_decay: f64,
+    /// Steps over which the learning rate rises from 0.
+    pub warmup_steps: u64,
+    /// Steps after the warm-up over which it falls to 0.3 of its peak, where it stays for ever.
+    pub cooldown_steps: u64,
+    /// `auto`, `fp32` or `bf16`.
+    pub precision: Precision,
+    /// Seed of weights, batches and augmentations.
+    pub seed: u64,
+    /// Samples that must be in the buffer before the first step.
+    pub samples_min: usize,
+    /// Seconds between two checkpoints.
+    pub checkpoint_s: u64,
+    /// Checkpoints kept.
+    pub checkpoints_kept: usize,
+}
+
+impl Default for LearningConfig {
+    fn default() -> Self {
+        Self {
+            objective: ObjectiveKind::Simclr,
+            encoder: EncoderKind::Auto,
+            image_px: 0,
+            batch: 0,
+            learning_rate: 5e-4,
+            weight_decay: 1e-4,
+            warmup_steps: 500,
+            cooldown_steps: 20_000,
+            precision: Precision::Auto,
+            seed: 0,
+            samples_min: 16,
+            checkpoint_s: 60,
+            checkpoints_kept: 3,
+        }
+    }
+}
+
+/// `[publication]`: when a candidate is made and judged, and what is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct PublicationConfig {
+    /// Steps before the first candidate, so that a new stream can be queried soon.
+    pub first_candidate_steps: u64,
+    /// Steps between two candidates at first; the distance grows by a quarter of the steps done.
+    pub candidate_steps: u64,
+    /// Exam samples that the gate compares models on, at most.
+    pub exam_samples_max: usize,
+    /// Points (hundredths) by which the lower confidence bound of the difference to the published model may be below 0.
+    pub margin_points: f64,
+    /// One-sided confidence of that bound, 0.5 to 1.
+    pub confidence: f64,
+    /// Generations kept, the published one and the best included.
+    pub generations_kept: usize,
+}
+
+impl Default for PublicationConfig {
+    fn default() -> Self {
+        Self {
+            first_candidate_steps: 50,
+            candidate_steps: 200,
+            exam_samples_max: 1_024,
+            margin_points: 0.5,
+            confidence: 0.95,
+            generations_kept: 10,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What a configuration must be beyond its types. Every refusal names the key, its value and what would be right.
+
+use std::collections::BTreeSet;
+
+use super::{Config, ConfigError, StreamConfig};
+
+impl Config {
+    /// Checks what the types do not say.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.streams.is_empty() {
+            return Err(ConfigError::new(
+                "the configuration has no stream",
+                "add one: [[stream]] with name, modality and inbox",
+            ));
+        }
+        if !self.server.bind.ip().is_loopback() {
+            return Err(ConfigError::new(
+                format!("server.bind = \"{}\" is not a loopback address", self.server.bind),
+                "curiod has no access keys yet, so it listens on this machine only: use 127.0.0.1 or [::1], and a proxy for others",
+            ));
+        }
+        for (key, value) in [
+            ("server.body_bytes_max", self.server.body_bytes_max),
+            ("server.items_max", self.server.items_max),
+            ("server.concurrency_max", self.server.concurrency_max),
+        ] {
+            within(key, value as f64, 1.0, 1e12)?;
+        }
+        within(
+            "server.request_timeout_s",
+            self.server.request_timeout_s as f64,
+            1.0,
+            3600.0,
+        )?;
+        let mut names = BTreeSet::new();
+        let mut inboxes = BTreeSet::new();
+        for stream in &self.streams {
+            if !names.insert(&stream.name) {
+                return Err(ConfigError::new(
+                    format!("two streams are called `{}`", stream.name),
+                    "give each its own name",
+                ));
+            }
+            for inbox in &stream.inbox {
+                if !inboxes.insert(inbox) {
+                    return Err(ConfigError::new(
+                        format!("the inbox {} is watched twice", inbox.display()),
+                        "an inbox belongs to one stream",
+                    ));
+                }
+                if inbox.starts_with(&self.state_dir) || self.state_dir.starts_with(inbox) {
+                    return Err(ConfigError::new(
+                        format!(
+                            "the inbox {} and state_dir = {} are inside each other",
+                            inbox.display(),
+                            self.state_dir.display()
+                        ),
+                        "keep what the daemon writes out of what it watches",
+                    ));
+                }
+            }
+            stream.validate()?;
+        }
+        Ok(())
+    }
+}
+
+impl StreamConfig {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let key = |key: &str| format!("stream `{}`: {key}", self.name);
+        if self.inbox.is_empty() {
+            return Err(ConfigError::new(key("it has no inbox"), "add inbox = [\"/a/folder\"]"));
+        }
+        for folder in [&self.ingest.done_dir, &self.ingest.quarantine_dir]
+            .into_iter()
+            .flatten()
+        {
+            if self.inbox.iter().any(|inbox| folder.starts_with(inbox)) {
+                return Err(ConfigError::new(
+                    key(&format!("{} is inside its inbox", folder.display())),
+                    "what was taken would be taken again: choose a folder outside",
+                ));
+            }
+        }
+        let (ingest, replay, learning, publication) = (&self.ingest, &self.replay, &self.learning, &self.publication);
+        for (name, value, least, most) in [
+            ("ingest.settle_ms", ingest.settle_ms as f64, 1.0, 3.6e6),
+            ("ingest.rescan_s", ingest.rescan_s as f64, 1.0, 86_400.0),
+            ("ingest.file_bytes_max", ingest.file_bytes_max as f64, 1.0, 1e12),
+            ("ingest.image_pixels_max", ingest.image_pixels_max as f64, 1.0, 1e10),
+            (
+                "ingest.image_side_px_max",
+                f64::from(ingest.image_side_px_max),
+                1.0,
+                1e6,
+            ),
+            ("replay.bytes_max", replay.bytes_max as f64, (1u64 << 20) as f64, 1e16),
+            ("replay.recent_share", replay.recent_share, 0.0, 1.0),
+            ("replay.recent_samples", replay.recent_samples as f64, 1.0, 1e9),
+            ("replay.draws_per_sample", replay.draws_per_sample, 0.0, 1e9),
+            ("learning.learning_rate", learning.learning_rate, 1e-9, 10.0),
+            ("learning.weight_decay", learning.weight_decay, 0.0, 10.0),
+            ("learning.samples_min", learning.samples_min as f64, 2.0, 1e9),
+            ("learning.checkpoint_s", learning.checkpoint_s as f64, 1.0, 86_400.0),
+            (
+                "learning.checkpoints_kept",
+                learning.checkpoints_kept as f64,
+                1.0,
+                1000.0,
+            ),
+            (
+                "publication.first_candidate_steps",
+                publication.first_candidate_steps as f64,
+                1.0,
+                1e12,
+            ),
+            (
+                "publication.candidate_steps",
+                publication.candidate_steps as f64,
+                1.0,
+                1e12,
+            ),
+            (
+                "publication.exam_samples_max",
+                publication.exam_samples_max as f64,
+                1.0,
+                1e6,
+            ),
+            ("publication.margin_points", publication.margin_points, 0.0, 100.0),
+            ("publication.confidence", publication.confidence, 0.5, 0.999_999),
+            (
+                "publication.generations_kept",
+                publication.generations_kept as f64,
+                2.0,
+                1e6,
+            ),
+        ] {
+            within(&key(name), value, least, most)?;
+        }
+        if learning.image_px != 0 {
+            within(&key("learning.image_px"), f64::from(learning.image_px), 32.0, 512.0)?;
+        }
+        if learning.batch != 0 {
+            within(&key("learning.batch"), learning.batch as f64, 2.0, 65_536.0)?;
+        }
+        Ok(())
+    }
+}
+
+fn within(key: &str, value: f64, least: f64, most: f64) -> Result<(), ConfigError> {
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(ConfigError::new(
+            format!("{key} = {value} is out of bounds"),
+            format!("it is {least} to {most}"),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::parse;
+
+    fn refusal(text: &str) -> String {
+        let error = parse(text, "curiod.toml", Path::new("/"), std::iter::empty()).unwrap_err();
+        assert!(!error.hint.is_empty());
+        error.what
+    }
+
+    #[test]
+    fn what_can_not_work_is_refused_by_name() {
+        let stream = |rest: &str| format!("[[stream]]\nname = \"a\"\nmodality = \"image\"\ninbox = [\"/in\"]\n{rest}");
+        for (text, named) in [
+            (String::new(), "no stream"),
+            (stream("") + &stream(""), "two streams are called `a`"),
+            (
+                format!("[server]\nbind = \"0.0.0.0:80\"\n{}", stream("")),
+                "not a loopback address",
+            ),
+            (stream("[stream.replay]\nrecent_share = 1.5\n"), "replay.recent_share"),
+            (stream("[stream.learning]\nbatch = 1\n"), "learning.batch"),
+            (
+                stream("[stream.learning]\nlearning_rate = nan\n"),
+                "learning.learning_rate",
+            ),
+            (stream("[stream.ingest]\ndone_dir = \"/in/done\"\n"), "inside its inbox"),
+            (
+                format!("state_dir = \"/in/state\"\n{}", stream("")),
+                "inside each other",
+            ),
+            (stream("modalty = 1\n"), "modalty"),
+            (
+                "[[stream]]\nname = \"../x\"\nmodality = \"image\"\ninbox = []\n".to_owned(),
+                "not a stream name",
+            ),
+        ] {
+            let what = refusal(&text);
+            assert!(what.contains(named), "{what:?} does not say {named:?}");
+        }
+    }
+}
