@@ -1,7 +1,9 @@
 //! curiod, a lifelong-learning daemon.
 pub mod clock;
 pub mod config;
+pub mod curiosity;
 pub mod ids;
 pub mod limits;
+pub mod replay;
 pub mod rng;
 pub mod sample;

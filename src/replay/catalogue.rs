@@ -1,0 +1,363 @@
+//! The catalogue: what is in the segments and where, in sled. The only file that names sled.
+//! Invariant: the catalogue follows the log and never leads it; what it holds up to its mark is also in the segments, so
+//! that losing it costs time and nothing else.
+//!
+//! sled 0.34.7 has edges, each met here: a kill during open leaves `*.generating` behind, which bricks the next open
+//! (deleted first); `flush` does not sync on Linux (fdatasync follows); opening and calling it may panic or hang
+//! (caught, bounded); iteration stops in silence at a bad page (counts are compared).
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use sled::{Batch, Db, Tree};
+
+use crate::clock::Timestamp;
+use crate::curiosity::ErrorRanks;
+use crate::ids::{SampleId, SourceHash};
+
+use super::entries::{self, LedgerItem, Mark};
+use super::fields::Fields;
+use super::pending::{PathKey, Pending, Signals, Source};
+use super::record::SampleMeta;
+use super::segment::{Location, sync_dir};
+use super::types::{FileVerdict, QuarantineEntry, ReplayError, SeenFile};
+
+/// sled takes up to five times as much.
+const CACHE_BYTES: u64 = 16 << 20;
+
+/// An open that takes longer is taken for a hang.
+const OPEN_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Ids sort before these keys, for their first byte is 0.
+const MARK_KEY: &[u8] = b"mark";
+const QUARANTINE_PREFIX: &[u8] = b"quarantine/";
+const RANKS_KEY: &[u8] = b"error_ranks";
+const GONE_BYTES_KEY: &[u8] = b"gone_bytes";
+
+/// The trees, opened.
+pub(super) struct Catalogue {
+    dir: PathBuf,
+    /// id -> where its record is; `quarantine/` and a path -> why it could not be taken; the mark, written in the same
+    /// batch as the entries that it covers.
+    idx: Tree,
+    /// id -> visits, error, weight.
+    prio: Tree,
+    /// The ledger: hash -> the source; hash and the hash of a path -> a duplicate.
+    hash: Tree,
+    /// path -> the file as it was last looked at. A cache.
+    seen: Tree,
+    /// What has one value.
+    sys: Tree,
+    db: Db,
+}
+
+impl Catalogue {
+    /// Opens the catalogue, or makes an empty one.
+    pub(super) fn open(dir: &Path) -> Result<Self, ReplayError> {
+        std::fs::create_dir_all(dir).map_err(ReplayError::io("create", dir))?;
+        delete_unfinished_snapshots(dir)?;
+        let (result, opened) = mpsc::channel();
+        let path = dir.to_owned();
+        std::thread::Builder::new()
+            .name("catalogue-open".to_owned())
+            .spawn(move || {
+                let catalogue = catch_unwind(AssertUnwindSafe(|| Self::open_trees(&path)));
+                // Nobody listens any more when the open took too long; then there is nothing left to say.
+                let _ = result.send(catalogue.unwrap_or_else(|_| Err(sled::Error::ReportableBug("panic".to_owned()))));
+            })
+            .map_err(ReplayError::io("start a thread to open", dir))?;
+        let catalogue = match opened.recv_timeout(OPEN_TIME_MAX) {
+            Ok(Ok(catalogue)) => catalogue,
+            Ok(Err(error)) => return Err(failed(dir, &error.to_string())),
+            Err(_) => return Err(failed(dir, "it does not open")),
+        };
+        sync_dir(dir)?;
+        catalogue.sync()?;
+        Ok(catalogue)
+    }
+
+    fn open_trees(dir: &Path) -> sled::Result<Self> {
+        let db = sled::Config::default()
+            .path(dir)
+            .cache_capacity(CACHE_BYTES)
+            .flush_every_ms(Some(500))
+            .use_compression(false)
+            .open()?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            idx: db.open_tree("idx")?,
+            prio: db.open_tree("prio")?,
+            hash: db.open_tree("hash")?,
+            seen: db.open_tree("seen")?,
+            sys: db.open_tree("sys")?,
+            db,
+        })
+    }
+
+    /// How far the catalogue follows the log. `None`: it is empty, or of another version.
+    pub(super) fn mark(&self) -> Result<Option<Mark>, ReplayError> {
+        let value = self.guarded(|| self.idx.get(MARK_KEY))?;
+        Ok(value.and_then(|value| Mark::read(&value)))
+    }
+
+    /// Every sample in ascending order, then every file in quarantine.
+    pub(super) fn each_entry(
+        &self,
+        mark: &Mark,
+        mut sample: impl FnMut(SampleMeta, Location),
+        mut quarantined: impl FnMut(QuarantineEntry, Location),
+    ) -> Result<(), ReplayError> {
+        let expected = mark.samples + mark.quarantined;
+        let (samples, files) = self.guarded(|| {
+            let (mut samples, mut files) = (0, 0);
+            for item in self.idx.iter().take(bound(expected)) {
+                let (key, value) = item?;
+                if key.starts_with(QUARANTINE_PREFIX) {
+                    let (entry, location) = entries::read_quarantined(&value).ok_or_else(|| undecodable("idx"))?;
+                    quarantined(entry, location);
+                    files += 1;
+                } else if key.as_ref() != MARK_KEY {
+                    let (entry, location) = entries::read_sample(&key, &value).ok_or_else(|| undecodable("idx"))?;
+                    sample(entry, location);
+                    samples += 1;
+                }
+            }
+            Ok((samples, files))
+        })?;
+        self.compare("samples", samples, mark.samples)?;
+        self.compare("files in quarantine", files, mark.quarantined)
+    }
+
+    /// The signals of every sample that has some.
+    pub(super) fn each_signals(&self, mut each: impl FnMut(SampleId, Signals)) -> Result<(), ReplayError> {
+        self.guarded(|| {
+            for item in self.prio.iter() {
+                let (key, value) = item?;
+                let (id, signals) = entries::read_signals(&key, &value).ok_or_else(|| undecodable("prio"))?;
+                each(id, signals);
+            }
+            Ok(())
+        })
+    }
+
+    /// Every source and every duplicate of the ledger.
+    pub(super) fn each_ledger(&self, mark: &Mark, mut each: impl FnMut(LedgerItem)) -> Result<(), ReplayError> {
+        let expected = mark.state.totals.sources + mark.state.duplicates;
+        let count = self.guarded(|| {
+            let mut count = 0;
+            // Sources that were committed after the mark may be here already; so this is no exact count.
+            for item in self.hash.iter() {
+                let (key, value) = item?;
+                each(entries::read_ledger(&key, &value).ok_or_else(|| undecodable("hash"))?);
+                count += 1;
+            }
+            Ok(count)
+        })?;
+        self.compare("sources and duplicates", count.min(expected), expected)
+    }
+
+    /// A source that was taken.
+    pub(super) fn source(&self, hash: &SourceHash) -> Result<Option<Source>, ReplayError> {
+        let value = self.guarded(|| self.hash.get(hash.0))?;
+        value
+            .map(|value| {
+                entries::read_source(*hash, &value).ok_or_else(|| failed(&self.dir, "an entry of hash is damaged"))
+            })
+            .transpose()
+    }
+
+    /// Where the record of a duplicate is.
+    pub(super) fn duplicate(&self, hash: &SourceHash, path: PathKey) -> Result<Option<Location>, ReplayError> {
+        let value = self.guarded(|| self.hash.get(entries::duplicate_key(hash, path)))?;
+        Ok(value.and_then(|value| entries::read_location(&mut Fields::new(&value))))
+    }
+
+    /// A file as it was last looked at.
+    pub(super) fn seen(&self, path: &[u8]) -> Result<Option<(SeenFile, FileVerdict)>, ReplayError> {
+        let value = self.guarded(|| self.seen.get(path))?;
+        Ok(value.and_then(|value| entries::read_seen(&value)))
+    }
+
+    /// Remembers files as they are now; durable some time soon.
+    pub(super) fn record_seen(&self, files: &[(Vec<u8>, SeenFile, FileVerdict)]) -> Result<(), ReplayError> {
+        let mut batch = Batch::default();
+        for (path, file, verdict) in files {
+            batch.insert(path.as_slice(), entries::write_seen(file, *verdict));
+        }
+        self.guarded(|| self.seen.apply_batch(batch))
+    }
+
+    /// Forgets a file.
+    pub(super) fn forget_seen(&self, path: &[u8]) -> Result<(), ReplayError> {
+        self.guarded(|| self.seen.remove(path)).map(drop)
+    }
+
+    /// The newest errors that ranks are taken among.
+    pub(super) fn ranks(&self) -> Result<ErrorRanks, ReplayError> {
+        let value = self.guarded(|| self.sys.get(RANKS_KEY))?.unwrap_or_default();
+        let mut fields = Fields::new(&value);
+        Ok(ErrorRanks::from_errors(std::iter::from_fn(|| fields.f32())))
+    }
+
+    /// The segments, and bytes of the records in each that say what is gone.
+    pub(super) fn gone_bytes(&self) -> Result<Vec<(u32, u64)>, ReplayError> {
+        let value = self.guarded(|| self.sys.get(GONE_BYTES_KEY))?.unwrap_or_default();
+        let mut fields = Fields::new(&value);
+        Ok(std::iter::from_fn(|| Some((fields.u32()?, fields.u64()?))).collect())
+    }
+
+    /// Writes what is not in `idx`: entries that the mark does not cover yet do no harm, for they are in the log.
+    pub(super) fn write_ledger(&self, pending: &Pending) -> Result<(), ReplayError> {
+        let (mut hash, mut prio) = (Batch::default(), Batch::default());
+        for (key, source) in &pending.sources {
+            hash.insert(&key.0, entries::write_source(source));
+        }
+        for ((source, path), location) in &pending.duplicates {
+            hash.insert(
+                entries::duplicate_key(source, *path),
+                entries::write_location(*location),
+            );
+        }
+        for (id, signals) in &pending.signals {
+            match signals {
+                Some(signals) => prio.insert(&id.to_be_bytes(), entries::write_signals(*signals)),
+                None => prio.remove(&id.to_be_bytes()),
+            }
+        }
+        self.guarded(|| {
+            self.hash.apply_batch(hash)?;
+            self.prio.apply_batch(prio)
+        })
+    }
+
+    /// Writes entries of `idx`, and the mark that covers them in the same batch.
+    pub(super) fn write_samples(&self, pending: &Pending, mark: Option<&Mark>) -> Result<(), ReplayError> {
+        let mut idx = Batch::default();
+        for (id, sample) in &pending.samples {
+            match sample {
+                Some((sample, location)) => idx.insert(&id.to_be_bytes(), entries::write_sample(sample, *location)),
+                None => idx.remove(&id.to_be_bytes()),
+            }
+        }
+        for (path, entry) in &pending.quarantine {
+            let key = [QUARANTINE_PREFIX, path.as_bytes()].concat();
+            match entry {
+                Some((entry, location)) => idx.insert(key, entries::write_quarantined(entry, *location)),
+                None => idx.remove(key),
+            }
+        }
+        if let Some(mark) = mark {
+            idx.insert(MARK_KEY, mark.write());
+        }
+        self.guarded(|| self.idx.apply_batch(idx))
+    }
+
+    /// Follows the log up to `mark`: what the mark vouches for is durable before the mark is written, and the mark is
+    /// durable when this returns.
+    pub(super) fn commit(
+        &self,
+        pending: &Pending,
+        ranks: &ErrorRanks,
+        gone_bytes: &BTreeMap<u32, u64>,
+        mark: &Mark,
+    ) -> Result<(), ReplayError> {
+        self.write_ledger(pending)?;
+        let errors: Vec<u8> = ranks.errors().flat_map(f32::to_le_bytes).collect();
+        let mut gone = Vec::with_capacity(12 * gone_bytes.len());
+        for (segment, bytes) in gone_bytes {
+            gone.extend_from_slice(&segment.to_le_bytes());
+            gone.extend_from_slice(&bytes.to_le_bytes());
+        }
+        self.guarded(|| {
+            self.sys.insert(RANKS_KEY, errors)?;
+            self.sys.insert(GONE_BYTES_KEY, gone)
+        })?;
+        self.sync()?;
+        self.write_samples(pending, Some(mark))?;
+        self.sync()
+    }
+
+    /// Bytes of its files.
+    pub(super) fn disk_bytes(&self) -> u64 {
+        let files = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        files
+            .filter_map(|file| file.metadata().ok())
+            .map(|meta| meta.len())
+            .sum()
+    }
+
+    /// Flushes, and makes durable what sled's own flush only hands to the system.
+    fn sync(&self) -> Result<(), ReplayError> {
+        self.guarded(|| self.db.flush())?;
+        let path = self.dir.join("db");
+        File::open(&path)
+            .and_then(|file| file.sync_data())
+            .map_err(ReplayError::io("make durable", &path))
+    }
+
+    fn compare(&self, what: &str, found: u64, expected: u64) -> Result<(), ReplayError> {
+        if found == expected {
+            return Ok(());
+        }
+        Err(failed(
+            &self.dir,
+            &format!("it has {found} {what}, its mark says {expected}"),
+        ))
+    }
+
+    fn guarded<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, ReplayError> {
+        match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(failed(&self.dir, &error.to_string())),
+            Err(_) => Err(failed(&self.dir, "sled panicked")),
+        }
+    }
+}
+
+/// Moves a catalogue that can not be used out of the way, over the one that was moved before.
+pub(super) fn move_aside(dir: &Path, now: Timestamp) -> Result<PathBuf, ReplayError> {
+    let parent = dir.parent().unwrap_or(Path::new("."));
+    for item in std::fs::read_dir(parent)
+        .map_err(ReplayError::io("list", parent))?
+        .flatten()
+    {
+        if item.file_name().to_string_lossy().starts_with("catalogue.broken-") {
+            std::fs::remove_dir_all(item.path()).map_err(ReplayError::io("delete", &item.path()))?;
+        }
+    }
+    let aside = parent.join(format!("catalogue.broken-{}", now.0));
+    if dir.exists() {
+        std::fs::rename(dir, &aside).map_err(ReplayError::io("move aside", dir))?;
+        sync_dir(parent)?;
+    }
+    Ok(aside)
+}
+
+fn delete_unfinished_snapshots(dir: &Path) -> Result<(), ReplayError> {
+    for item in std::fs::read_dir(dir).map_err(ReplayError::io("list", dir))?.flatten() {
+        if item.file_name().to_string_lossy().ends_with(".generating") {
+            std::fs::remove_file(item.path()).map_err(ReplayError::io("delete", &item.path()))?;
+        }
+    }
+    Ok(())
+}
+
+fn failed(dir: &Path, detail: &str) -> ReplayError {
+    ReplayError::Catalogue {
+        path: dir.to_owned(),
+        detail: detail.to_owned(),
+    }
+}
+
+fn undecodable(tree: &str) -> sled::Error {
+    sled::Error::Unsupported(format!("an entry of {tree} can not be decoded"))
+}
+
+/// One more than there should be, and the mark.
+fn bound(entries: u64) -> usize {
+    usize::try_from(entries).unwrap_or(usize::MAX).saturating_add(2)
+}

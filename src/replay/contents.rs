@@ -1,0 +1,229 @@
+//! The contents: which samples are live and where, in RAM; and what of that the catalogue does not have yet.
+//! Invariant: replaying the log's records in their order gives the same contents, wherever the replay starts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::curiosity::{ErrorRanks, Priority};
+use crate::ids::{SampleId, SourceHash};
+use crate::limits::QUARANTINE_ENTRIES_MAX;
+
+use super::pending::{PathKey, Pending, Signals, Source};
+use super::record::{SampleMeta, SourceMeta, State};
+use super::segment::Location;
+use super::types::QuarantineEntry;
+
+/// A live sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Slot {
+    pub(super) location: Location,
+    pub(super) signals: Signals,
+    pub(super) exam: bool,
+    /// Bytes of its content.
+    pub(super) bytes: u32,
+}
+
+/// What the ledger knows of a key.
+#[derive(Clone, Debug)]
+pub(super) enum Lookup<T> {
+    /// This.
+    Here(T),
+    /// What the catalogue knows.
+    InCatalogue,
+}
+
+/// The contents of a store.
+#[derive(Default)]
+pub(super) struct Contents {
+    pub(super) samples: BTreeMap<u64, Slot>,
+    /// The exam in a stable order: by source.
+    pub(super) exam: BTreeSet<(SourceHash, SampleId)>,
+    /// The exam by age.
+    pub(super) exam_sources: BTreeMap<u64, SourceHash>,
+    /// Bytes of the live contents, and those of the exam among them.
+    pub(super) bytes: u64,
+    pub(super) exam_bytes: u64,
+    /// Bytes of the records in each segment that must be kept.
+    pub(super) live_bytes: BTreeMap<u32, u64>,
+    /// Those of them that say what is gone. They count until compaction looks at them, for only it sees which may go.
+    pub(super) gone_bytes: BTreeMap<u32, u64>,
+    pub(super) quarantine: BTreeMap<String, (QuarantineEntry, Location)>,
+    quarantine_by_age: BTreeSet<(i64, String)>,
+    pub(super) state: State,
+    pub(super) ranks: ErrorRanks,
+    pub(super) pending: Pending,
+    /// What is being written to the catalogue right now.
+    pub(super) in_flight: Option<Arc<Pending>>,
+}
+
+impl Contents {
+    /// A sample is live here; if it was live elsewhere, it has moved.
+    pub(super) fn add_sample(&mut self, sample: &SampleMeta, location: Location, bytes: u32) {
+        self.pending.samples.insert(sample.id.0, Some((*sample, location)));
+        self.load_sample(sample, location, bytes);
+    }
+
+    /// As [`Contents::add_sample`], for a sample that the catalogue has.
+    pub(super) fn load_sample(&mut self, sample: &SampleMeta, location: Location, bytes: u32) {
+        self.keep(location);
+        if let Some(slot) = self.samples.get_mut(&sample.id.0) {
+            let old = std::mem::replace(&mut slot.location, location);
+            self.release(old);
+            return;
+        }
+        let slot = Slot {
+            location,
+            signals: Signals {
+                visits: 0,
+                error: f32::NAN,
+                weight: Priority::new(0, ErrorRanks::UNKNOWN).weight(),
+            },
+            exam: sample.exam,
+            bytes,
+        };
+        self.samples.insert(sample.id.0, slot);
+        self.bytes += u64::from(bytes);
+        if sample.exam {
+            self.exam_bytes += u64::from(bytes);
+            self.exam.insert((sample.source, sample.id));
+            self.exam_sources.insert(sample.id.0, sample.source);
+        }
+    }
+
+    /// A sample is gone.
+    pub(super) fn remove_sample(&mut self, id: SampleId) -> Option<Slot> {
+        let slot = self.samples.remove(&id.0)?;
+        self.pending.samples.insert(id.0, None);
+        self.pending.signals.insert(id.0, None);
+        self.release(slot.location);
+        self.bytes -= u64::from(slot.bytes);
+        if let Some(source) = self.exam_sources.remove(&id.0) {
+            self.exam_bytes -= u64::from(slot.bytes);
+            self.exam.remove(&(source, id));
+        }
+        Some(slot)
+    }
+
+    /// A sample's signals have changed; `false` if it is gone.
+    pub(super) fn set_signals(&mut self, id: SampleId, signals: Signals) -> bool {
+        let there = self.load_signals(id, signals);
+        if there {
+            self.pending.signals.insert(id.0, Some(signals));
+        }
+        there
+    }
+
+    /// As [`Contents::set_signals`], for signals that the catalogue has.
+    pub(super) fn load_signals(&mut self, id: SampleId, signals: Signals) -> bool {
+        let slot = self.samples.get_mut(&id.0);
+        slot.map(|slot| slot.signals = signals).is_some()
+    }
+
+    /// A source is in the ledger here; `before` is where it was.
+    pub(super) fn add_source(&mut self, meta: SourceMeta, location: Location, before: Option<Location>) {
+        self.state.next_id = self.state.next_id.max(meta.end());
+        self.state.totals = self.state.totals.max(meta.totals);
+        self.move_record(before, location);
+        self.pending.sources.insert(meta.hash, Source { meta, location });
+    }
+
+    /// A duplicate is in the ledger here; `before` is where it was.
+    pub(super) fn add_duplicate(
+        &mut self,
+        number: u64,
+        key: (SourceHash, PathKey),
+        location: Location,
+        before: Option<Location>,
+    ) {
+        self.state.duplicates = self.state.duplicates.max(number);
+        self.move_record(before, location);
+        self.pending.duplicates.insert(key, location);
+    }
+
+    /// A file is in quarantine. When the list is full, the oldest leaves it.
+    pub(super) fn add_quarantined(&mut self, entry: QuarantineEntry, location: Location) {
+        self.pending
+            .quarantine
+            .insert(entry.path.clone(), Some((entry.clone(), location)));
+        self.load_quarantined(entry, location);
+        if self.quarantine.len() > QUARANTINE_ENTRIES_MAX
+            && let Some((_, oldest)) = self.quarantine_by_age.first().cloned()
+        {
+            self.remove_quarantined(&oldest);
+            self.state.quarantine_unlisted += 1;
+        }
+    }
+
+    /// As [`Contents::add_quarantined`], for an entry that the catalogue has.
+    pub(super) fn load_quarantined(&mut self, entry: QuarantineEntry, location: Location) {
+        self.keep(location);
+        self.quarantine_by_age.insert((entry.at.0, entry.path.clone()));
+        if let Some((old, old_location)) = self.quarantine.insert(entry.path.clone(), (entry.clone(), location)) {
+            self.release(old_location);
+            if old.at != entry.at {
+                self.quarantine_by_age.remove(&(old.at.0, old.path));
+            }
+        }
+    }
+
+    /// A file is no longer in quarantine; `false` if it was not.
+    pub(super) fn remove_quarantined(&mut self, path: &str) -> bool {
+        let Some((entry, location)) = self.quarantine.remove(path) else {
+            return false;
+        };
+        self.quarantine_by_age.remove(&(entry.at.0, entry.path));
+        self.pending.quarantine.insert(path.to_owned(), None);
+        self.release(location);
+        true
+    }
+
+    /// What the ledger knows of a source.
+    pub(super) fn source(&self, hash: &SourceHash) -> Lookup<Source> {
+        let flying = self.in_flight.as_deref();
+        let source = self.pending.sources.get(hash);
+        match source.or_else(|| flying?.sources.get(hash)) {
+            Some(source) => Lookup::Here(source.clone()),
+            None => Lookup::InCatalogue,
+        }
+    }
+
+    /// What the ledger knows of a duplicate.
+    pub(super) fn duplicate(&self, hash: SourceHash, path: PathKey) -> Lookup<Location> {
+        let flying = self.in_flight.as_deref();
+        let location = self.pending.duplicates.get(&(hash, path));
+        match location.or_else(|| flying?.duplicates.get(&(hash, path))) {
+            Some(location) => Lookup::Here(*location),
+            None => Lookup::InCatalogue,
+        }
+    }
+
+    /// Counts a record as one that must be kept.
+    pub(super) fn keep(&mut self, location: Location) {
+        *self.live_bytes.entry(location.segment).or_default() += u64::from(location.len);
+    }
+
+    /// Counts a record that says what is gone as one that must be kept.
+    pub(super) fn keep_gone(&mut self, segment: u32, bytes: u64) {
+        *self.live_bytes.entry(segment).or_default() += bytes;
+        *self.gone_bytes.entry(segment).or_default() += bytes;
+    }
+
+    /// A segment was deleted.
+    pub(super) fn forget_segment(&mut self, segment: u32) {
+        self.live_bytes.remove(&segment);
+        self.gone_bytes.remove(&segment);
+    }
+
+    fn move_record(&mut self, from: Option<Location>, to: Location) {
+        if let Some(from) = from {
+            self.release(from);
+        }
+        self.keep(to);
+    }
+
+    fn release(&mut self, location: Location) {
+        if let Some(live) = self.live_bytes.get_mut(&location.segment) {
+            *live = live.saturating_sub(u64::from(location.len));
+        }
+    }
+}

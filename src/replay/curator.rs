@@ -1,0 +1,184 @@
+//! The curator: which samples are drawn and which are evicted.
+//! Invariant: what it decides depends on the live samples, their weights and the store's seed, never on how they came to
+//! be; so a reopened buffer draws and evicts as the one that was closed.
+//!
+//! The newest samples (up to `recent_samples` of them and a fifth of the buffer's bytes) are never evicted, so that the
+//! learner sees each at least for a while; a sample that is no longer among them is up to the remover. The exam has a
+//! tenth of the bytes to itself, its oldest samples go first.
+
+use std::collections::VecDeque;
+
+use crate::config::{RemoverKind, ReplayConfig, SamplerKind};
+use crate::curiosity::Priority;
+use crate::ids::SampleId;
+use crate::rng::{self, Rng};
+
+use super::contents::Contents;
+use super::record::Cause;
+use super::remover::Remover;
+use super::selector::{Prioritized, Selection, Selector, Uniform};
+
+/// The exam's part of the bytes.
+const EXAM_SHARE: u64 = 10;
+
+/// The part of the bytes that the newest samples may take.
+const RECENT_SHARE: u64 = 5;
+
+/// Chooses samples.
+pub(super) struct Curator {
+    config: ReplayConfig,
+    uniform: Uniform,
+    prioritized: Option<Prioritized>,
+    remover: Remover,
+    /// The newest samples with their bytes, oldest first.
+    newest: VecDeque<(SampleId, u32)>,
+    newest_bytes: u64,
+    /// Samples that the remover refused when they left the newest.
+    refused: Vec<SampleId>,
+}
+
+impl Curator {
+    /// The curator of these contents.
+    pub(super) fn new(config: &ReplayConfig, seed: u64, contents: &mut Contents) -> Self {
+        if config.remover != RemoverKind::Reservoir {
+            // What another remover keeps is no sample of what was seen: a later reservoir begins anew.
+            contents.state.threshold = u64::MAX;
+        }
+        let mut curator = Self {
+            config: config.clone(),
+            uniform: Uniform::default(),
+            prioritized: (config.sampler == SamplerKind::Prioritized).then(Prioritized::default),
+            remover: Remover::new(config.remover, seed, contents.state.threshold),
+            newest: VecDeque::new(),
+            newest_bytes: 0,
+            refused: Vec::new(),
+        };
+        for (id, slot) in contents.samples.iter().filter(|(_, slot)| !slot.exam) {
+            let weight = Priority::from_weight(slot.signals.weight);
+            curator.admit(SampleId(*id), slot.bytes, weight);
+        }
+        curator
+    }
+
+    /// A sample that is not of the exam has come.
+    pub(super) fn admit(&mut self, id: SampleId, bytes: u32, priority: Priority) {
+        self.uniform.insert(id, priority);
+        if let Some(prioritized) = &mut self.prioritized {
+            prioritized.insert(id, priority);
+        }
+        self.newest.push_back((id, bytes));
+        self.newest_bytes += u64::from(bytes);
+        while self.newest.len() > self.config.recent_samples
+            || (self.newest_bytes > self.config.bytes_max / RECENT_SHARE && self.newest.len() > 1)
+        {
+            let Some((id, bytes)) = self.newest.pop_front() else {
+                break;
+            };
+            self.newest_bytes -= u64::from(bytes);
+            self.remover.selector().insert(id, priority);
+            if self.remover.refuses(id) {
+                self.refused.push(id);
+            }
+        }
+    }
+
+    /// A sample is gone.
+    pub(super) fn forget(&mut self, id: SampleId) {
+        self.uniform.remove(id);
+        if let Some(prioritized) = &mut self.prioritized {
+            prioritized.remove(id);
+        }
+        if !self.remover.selector().remove(id)
+            && let Some(at) = self.newest.iter().position(|(newest, _)| *newest == id)
+            && let Some((_, bytes)) = self.newest.remove(at)
+        {
+            self.newest_bytes -= u64::from(bytes);
+        }
+    }
+
+    /// A sample's priority has changed.
+    pub(super) fn update(&mut self, id: SampleId, priority: Priority) {
+        if let Some(prioritized) = &mut self.prioritized {
+            prioritized.update(id, priority);
+        }
+    }
+
+    /// How many samples can be drawn.
+    pub(super) fn len(&self) -> usize {
+        self.uniform.len()
+    }
+
+    /// Draws `n` samples with replacement: `recent_share` of them from the newest, the others by the sampler.
+    pub(super) fn draw(&mut self, n: usize, rng: &mut Rng) -> Vec<Selection> {
+        let len = self.uniform.len();
+        let recent = self.config.recent_samples.min(len);
+        let from_recent = if recent == 0 {
+            0
+        } else {
+            (n as f64 * self.config.recent_share).round().min(n as f64) as usize
+        };
+        let share = from_recent as f64 / n.max(1) as f64;
+        let mut picks = Vec::with_capacity(n);
+        for turn in 0..n {
+            let pick = if turn < from_recent {
+                self.uniform.nth(len - 1 - rng::below(rng, recent))
+            } else {
+                self.sampler().select(rng).map(|selection| selection.id)
+            };
+            let Some(id) = pick else { break };
+            let by_recent = if self.uniform.rank(id) >= len - recent {
+                share / recent as f64
+            } else {
+                0.0
+            };
+            picks.push(Selection {
+                id,
+                probability: by_recent + (1.0 - share) * self.sampler_probability(id),
+            });
+        }
+        picks
+    }
+
+    fn sampler(&mut self) -> &mut dyn Selector {
+        match &mut self.prioritized {
+            Some(prioritized) => prioritized,
+            None => &mut self.uniform,
+        }
+    }
+
+    fn sampler_probability(&self, id: SampleId) -> f64 {
+        match &self.prioritized {
+            Some(prioritized) => prioritized.probability(id),
+            None => 1.0 / self.uniform.len() as f64,
+        }
+    }
+
+    /// The next sample that must go, if one must. It is told of every sample that goes by [`Curator::forget`].
+    pub(super) fn victim(&mut self, contents: &mut Contents) -> Option<(SampleId, Cause)> {
+        let oldest_exam = |contents: &Contents| contents.exam_sources.keys().next().map(|id| SampleId(*id));
+        if contents.exam_bytes > self.config.bytes_max / EXAM_SHARE
+            && let Some(id) = oldest_exam(contents)
+        {
+            return Some((id, Cause::Aged));
+        }
+        while let Some(id) = self.refused.pop() {
+            if contents.samples.contains_key(&id.0) {
+                return Some((id, Cause::Evicted));
+            }
+        }
+        if contents.bytes <= self.config.bytes_max {
+            return None;
+        }
+        // The removers choose by keys of their own, so the generator is not asked.
+        let mut unused = rng::for_step(0, 0, 0);
+        if let Some(Selection { id, .. }) = self.remover.selector().select(&mut unused) {
+            self.remover.evicted(id);
+            if let Some(threshold) = self.remover.threshold() {
+                contents.state.threshold = threshold;
+            }
+            return Some((id, self.remover.cause()));
+        }
+        let oldest = self.newest.front().map(|(id, _)| *id);
+        oldest.or_else(|| oldest_exam(contents)).map(|id| (id, Cause::Aged))
+    }
+}

@@ -1,0 +1,381 @@
+//! Replay buffer: bounded, durable, sampled by priority.
+//! Invariant: every live id has exactly one record that counts; what was acknowledged survives a kill at any moment;
+//! a record whose checksum fails is named, counted and never served.
+//!
+//! Append-only [segments](segment) are the truth; the [catalogue] in sled follows them at checkpoints and can be rebuilt;
+//! ids, places and priorities are in RAM. No tensors here: contents are bytes.
+
+mod catalogue;
+mod compaction;
+mod contents;
+mod curator;
+mod entries;
+mod fields;
+mod keeper;
+mod log;
+mod pending;
+mod rate_limiter;
+mod record;
+mod recovery;
+mod redo;
+mod remover;
+mod segment;
+mod selector;
+mod store;
+#[cfg(test)]
+mod tests;
+mod types;
+mod verify;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tracing::error;
+
+use crate::config::ReplayConfig;
+use crate::curiosity::Priority;
+use crate::ids::{SampleId, SourceHash};
+use crate::rng::Rng;
+
+pub use rate_limiter::RateLimiter;
+pub use remover::{Fifo, Reservoir};
+pub use selector::{Prioritized, Selection, Selector, Uniform};
+pub use types::*;
+pub use verify::{BadRecordReport, VerifyReport};
+
+use keeper::Keeper;
+use log::{Content, Segment};
+use pending::Signals;
+use record::Entry;
+use segment::Location;
+use store::Store;
+
+/// The bounded durable store of a stream's samples. Shared by all of a stream's threads.
+pub struct ReplayBuffer {
+    store: Arc<Store>,
+    limiter: RateLimiter,
+    keeper: Option<Keeper>,
+}
+
+impl ReplayBuffer {
+    /// Opens the buffer in `dir`, or makes an empty one, whose evictions are drawn from `seed`. Who opens it must hold a
+    /// lock on the folder above.
+    pub fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Self, OpenReport), ReplayError> {
+        std::fs::create_dir_all(dir).map_err(ReplayError::io("create", dir))?;
+        let (store, report) = recovery::open(dir, config, seed)?;
+        let store = Arc::new(store);
+        let keeper = Keeper::start(Arc::clone(&store)).map_err(ReplayError::io("start a thread for", dir))?;
+        let buffer = Self {
+            store,
+            limiter: RateLimiter::new(config.draws_per_sample),
+            keeper: Some(keeper),
+        };
+        Ok((buffer, report))
+    }
+
+    /// Makes sources durable, in one write where they fit into a segment; when this returns they are. A source that is
+    /// known is not stored again: see [`Inserted`]. What no longer fits is evicted. An error leaves some sources
+    /// inserted, none in part; inserting all of them again is right.
+    pub fn insert(&self, sources: Vec<NewSource>) -> Result<Vec<Inserted>, ReplayError> {
+        self.store.insert(sources)
+    }
+
+    /// Whether a source was ever taken, even if its samples are long evicted. An error of the catalogue is logged and
+    /// answered `false`: [`ReplayBuffer::insert`] asks again and says it.
+    pub fn knows(&self, hash: &SourceHash) -> bool {
+        self.store.source(hash).map_or_else(
+            |error| {
+                error!(%error, source = %hash, "failed to look up a source");
+                false
+            },
+            |source| source.is_some(),
+        )
+    }
+
+    /// Puts a file into quarantine, durably. An older entry of the same path is replaced.
+    pub fn record_quarantine(&self, entry: QuarantineEntry) -> Result<(), ReplayError> {
+        self.record_quarantines(vec![entry])
+    }
+
+    /// Puts files into quarantine with one durable write.
+    pub fn record_quarantines(&self, entries: Vec<QuarantineEntry>) -> Result<(), ReplayError> {
+        self.store.quarantine(entries)
+    }
+
+    /// The files in quarantine, by path.
+    pub fn quarantined(&self) -> Vec<QuarantineEntry> {
+        let memory = self.store.memory.lock();
+        memory
+            .contents
+            .quarantine
+            .values()
+            .map(|(entry, _)| entry.clone())
+            .collect()
+    }
+
+    /// Takes a file out of quarantine, durably; `false` if it was not in it.
+    pub fn drop_quarantine(&self, path: &str) -> Result<bool, ReplayError> {
+        self.store.drop_quarantine(path)
+    }
+
+    /// A file as it was when it was last looked at. A cache: it may have forgotten.
+    pub fn seen(&self, path: &[u8]) -> Option<(SeenFile, FileVerdict)> {
+        self.store.catalogue.seen(path).unwrap_or_else(|error| {
+            error!(%error, "failed to look up a file");
+            None
+        })
+    }
+
+    /// Remembers files as they are now.
+    pub fn record_seen(&self, files: &[(Vec<u8>, SeenFile, FileVerdict)]) -> Result<(), ReplayError> {
+        self.store.catalogue.record_seen(files)
+    }
+
+    /// Forgets a file, so that it will be read again.
+    pub fn forget_seen(&self, path: &[u8]) -> Result<(), ReplayError> {
+        self.store.catalogue.forget_seen(path)
+    }
+
+    /// The buffer in numbers.
+    pub fn counts(&self) -> Counts {
+        let catalogue_bytes = self.store.catalogue_bytes.load(Ordering::Relaxed);
+        let disk_bytes = self.store.segments.bytes() + catalogue_bytes;
+        let memory = self.store.memory.lock();
+        let contents = &memory.contents;
+        Counts {
+            sources_accepted: contents.state.totals.sources,
+            sources_duplicate: contents.state.duplicates,
+            sources_quarantined: contents.quarantine.len() as u64 + contents.state.quarantine_unlisted,
+            samples: contents.samples.len() as u64,
+            exam_samples: contents.exam.len() as u64,
+            bytes: contents.bytes,
+            disk_bytes,
+            inserted_samples: contents.state.totals.inserted,
+            drawn: contents.state.drawn,
+            quarantined_records: memory.bad_records,
+        }
+    }
+
+    /// Draws `n` samples with replacement, none of the exam: `recent_share` of them from the newest, the others by the
+    /// sampler. A function of the live ids in their order, their priorities and `rng`.
+    pub fn draw(&self, n: usize, rng: &mut Rng) -> Result<Draw, ReplayError> {
+        let mut samples = Vec::with_capacity(n);
+        while samples.len() < n {
+            let (picks, visits) = {
+                let mut memory = self.store.memory.lock();
+                let memory = &mut *memory;
+                let picks = memory.curator.draw(n - samples.len(), rng);
+                memory.contents.state.drawn += picks.len() as u64;
+                let known = &memory.contents.samples;
+                let visits: Vec<u32> = picks
+                    .iter()
+                    .map(|pick| known.get(&pick.id.0).map_or(0, |slot| slot.signals.visits))
+                    .collect();
+                (picks, visits)
+            };
+            if picks.is_empty() {
+                break;
+            }
+            let ids: Vec<_> = picks.iter().map(|pick| pick.id).collect();
+            let contents = self.read_many(&ids)?;
+            // What was evicted or found damaged since it was picked is picked again.
+            samples.extend(
+                picks
+                    .iter()
+                    .zip(visits)
+                    .zip(contents)
+                    .filter_map(|((pick, visits), content)| {
+                        Some(Drawn {
+                            id: pick.id,
+                            content: content?,
+                            probability: pick.probability,
+                            visits,
+                        })
+                    }),
+            );
+        }
+        Ok(Draw { samples })
+    }
+
+    /// Whether the rate limiter allows to draw `n` more samples. Until it does, more must arrive.
+    pub fn may_draw(&self, n: usize) -> bool {
+        let memory = self.store.memory.lock();
+        let state = &memory.contents.state;
+        memory.curator.len() > 0 && self.limiter.allows(n, state.drawn, state.totals.inserted_training)
+    }
+
+    /// Takes over what a step learnt about samples; those that are gone are passed over. In RAM now, durable at the next
+    /// checkpoint: losing seconds of it is fine.
+    pub fn report(&self, evidence: &[Evidence]) -> Result<(), ReplayError> {
+        let mut memory = self.store.memory.lock();
+        let memory = &mut *memory;
+        for Evidence { id, error } in evidence {
+            let Some(slot) = memory.contents.samples.get(&id.0) else {
+                continue;
+            };
+            let mut signals = slot.signals;
+            signals.visits = signals.visits.saturating_add(1);
+            // An error that is no number says nothing: the visit counts, the sample's rank falls back to the middle.
+            let rank = if error.is_finite() {
+                signals.error = *error;
+                memory.contents.ranks.observe(*error)
+            } else {
+                crate::curiosity::ErrorRanks::UNKNOWN
+            };
+            let priority = Priority::new(signals.visits, rank);
+            signals.weight = priority.weight();
+            memory.contents.set_signals(*id, signals);
+            memory.curator.update(*id, priority);
+        }
+        Ok(())
+    }
+
+    /// The ids of the exam in a stable order (by source), `max` at most.
+    pub fn exam(&self, max: usize) -> Vec<SampleId> {
+        let memory = self.store.memory.lock();
+        memory.contents.exam.iter().take(max).map(|(_, id)| *id).collect()
+    }
+
+    /// A sample's content; `None` if it is gone, or is found damaged now.
+    pub fn read(&self, id: SampleId) -> Result<Option<Vec<u8>>, ReplayError> {
+        Ok(self.read_many(&[id])?.pop().flatten())
+    }
+
+    /// Contents in the order of `ids`; `None` for those that are gone, or are found damaged now.
+    pub fn read_many(&self, ids: &[SampleId]) -> Result<Vec<Option<Vec<u8>>>, ReplayError> {
+        let places: Vec<Option<(Location, Segment)>> = {
+            let memory = self.store.memory.lock();
+            let place = |id: &SampleId| {
+                let location = memory.contents.samples.get(&id.0)?.location;
+                Some((location, self.store.segments.get(location.segment)?))
+            };
+            ids.iter().map(place).collect()
+        };
+        let mut damaged = Vec::new();
+        let mut contents = Vec::with_capacity(ids.len());
+        for (id, place) in ids.iter().zip(places) {
+            let Some((location, segment)) = place else {
+                contents.push(None);
+                continue;
+            };
+            match self.store.segments.read_sample(&segment.file, id.0, location)? {
+                Content::Whole(content) => contents.push(Some(content)),
+                Content::Damaged(why) => {
+                    damaged.push((*id, why));
+                    contents.push(None);
+                }
+            }
+        }
+        if !damaged.is_empty() {
+            self.store.quarantine_records(&damaged);
+        }
+        Ok(contents)
+    }
+
+    /// A live sample, without its content.
+    pub fn info(&self, id: SampleId) -> Option<SampleInfo> {
+        let slot = self.store.memory.lock().contents.samples.get(&id.0).copied()?;
+        let sample = match self.store.segments.read_entry(slot.location) {
+            Ok(Some(Entry::Sample(sample))) if sample.id == id => sample,
+            // Moved or evicted since, or damaged: reading the content says which.
+            Ok(_) => return None,
+            Err(error) => {
+                error!(%error, sample = id.0, "failed to look up a sample");
+                return None;
+            }
+        };
+        let source = self.store.source(&sample.source).unwrap_or_else(|error| {
+            error!(%error, source = %sample.source, "failed to look up a source");
+            None
+        });
+        let path = source.map(|source| String::from_utf8_lossy(&source.meta.path).into_owned());
+        let Signals { visits, error, weight } = slot.signals;
+        Some(SampleInfo {
+            id,
+            source: sample.source,
+            path: path.unwrap_or_default(),
+            taken_at: sample.taken_at,
+            bytes: slot.bytes,
+            exam: slot.exam,
+            visits,
+            error: (!error.is_nan()).then_some(error),
+            priority: Priority::from_weight(weight).get() as f32,
+        })
+    }
+
+    /// The live ids after `after`, exam included, ascending, `max` at most.
+    pub fn ids_after(&self, after: Option<SampleId>, max: usize) -> Vec<SampleId> {
+        let memory = self.store.memory.lock();
+        let from = after.map_or(0, |id| id.0.saturating_add(1));
+        let live = memory.contents.samples.range(from..);
+        live.take(max).map(|(id, _)| SampleId(*id)).collect()
+    }
+
+    /// Whether a sample is live.
+    pub fn is_live(&self, id: SampleId) -> bool {
+        self.store.memory.lock().contents.samples.contains_key(&id.0)
+    }
+
+    /// Samples inserted for life, and samples evicted since the buffer was opened: while both stay, nothing has changed.
+    pub fn changes(&self) -> (u64, u64) {
+        let memory = self.store.memory.lock();
+        (memory.contents.state.totals.inserted, memory.evicted_seq)
+    }
+
+    /// Waits until [`ReplayBuffer::changes`] differs from `since`, or `timeout` has passed; then what it is.
+    pub fn wait_for_change(&self, since: (u64, u64), timeout: Duration) -> (u64, u64) {
+        let deadline = Instant::now() + timeout;
+        let mut memory = self.store.memory.lock();
+        loop {
+            let now = (memory.contents.state.totals.inserted, memory.evicted_seq);
+            if now != since || self.store.changed.wait_until(&mut memory, deadline).timed_out() {
+                return (memory.contents.state.totals.inserted, memory.evicted_seq);
+            }
+        }
+    }
+
+    /// The samples evicted since [`ReplayBuffer::changes`] gave `evicted_seq`; `None` when that is too long ago: then
+    /// compare with [`ReplayBuffer::ids_after`].
+    pub fn evicted_since(&self, evicted_seq: u64) -> Option<Vec<SampleId>> {
+        let memory = self.store.memory.lock();
+        let missed = usize::try_from(memory.evicted_seq.saturating_sub(evicted_seq)).ok()?;
+        let skip = memory.evicted.len().checked_sub(missed)?;
+        Some(memory.evicted.iter().skip(skip).copied().collect())
+    }
+
+    /// Lets the catalogue follow the log, so that opening is fast, and makes counters and priorities durable.
+    pub fn checkpoint(&self) -> Result<(), ReplayError> {
+        self.store.checkpoint()
+    }
+
+    /// Reads every record of the buffer in `dir` and compares ledger, catalogue and segments. Changes nothing. The
+    /// buffer must not be open.
+    pub fn verify(dir: &Path) -> Result<VerifyReport, ReplayError> {
+        verify::verify(dir)
+    }
+
+    /// Ends the buffer's thread and makes a last checkpoint.
+    pub fn close(mut self) -> Result<(), ReplayError> {
+        self.shut()
+    }
+
+    fn shut(&mut self) -> Result<(), ReplayError> {
+        let Some(keeper) = self.keeper.take() else {
+            return Ok(());
+        };
+        if keeper.stop().is_err() {
+            error!("the replay buffer's thread panicked");
+        }
+        self.store.checkpoint()
+    }
+}
+
+impl Drop for ReplayBuffer {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut() {
+            error!(%error, "failed to close the replay buffer; the next open takes longer");
+        }
+    }
+}

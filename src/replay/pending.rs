@@ -1,0 +1,79 @@
+//! Pending: what the log holds and the catalogue does not yet.
+//! Invariant: an entry here is newer than the catalogue's of the same key.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::ids::SourceHash;
+
+use super::record::{SampleMeta, SourceMeta};
+use super::segment::Location;
+use super::types::QuarantineEntry;
+
+/// A source that was taken, and where that is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) meta: SourceMeta,
+    pub(super) location: Location,
+}
+
+/// A path in a key of bounded length: the first half of its blake3 hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PathKey(pub(super) [u8; 16]);
+
+impl PathKey {
+    pub(super) fn of(path: &[u8]) -> Self {
+        let hash = blake3::hash(path);
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash.as_bytes()[..16]);
+        Self(key)
+    }
+}
+
+/// What replaying a sample has told about it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Signals {
+    pub(super) visits: u32,
+    /// NaN where there is none yet.
+    pub(super) error: f32,
+    pub(super) weight: u32,
+}
+
+/// Changes by key; `None` removes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pending {
+    pub(super) samples: BTreeMap<u64, Option<(SampleMeta, Location)>>,
+    pub(super) sources: HashMap<SourceHash, Source>,
+    pub(super) duplicates: HashMap<(SourceHash, PathKey), Location>,
+    pub(super) quarantine: HashMap<String, Option<(QuarantineEntry, Location)>>,
+    pub(super) signals: BTreeMap<u64, Option<Signals>>,
+}
+
+impl Pending {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Changes of all kinds.
+    pub(super) fn len(&self) -> usize {
+        self.samples.len() + self.sources.len() + self.duplicates.len() + self.quarantine.len() + self.signals.len()
+    }
+
+    /// Takes over older changes, where there is no newer one of the same key.
+    pub(super) fn add_older(&mut self, older: &Self) {
+        for (id, sample) in &older.samples {
+            self.samples.entry(*id).or_insert(*sample);
+        }
+        for (hash, source) in &older.sources {
+            self.sources.entry(*hash).or_insert_with(|| source.clone());
+        }
+        for (key, location) in &older.duplicates {
+            self.duplicates.entry(*key).or_insert(*location);
+        }
+        for (path, entry) in &older.quarantine {
+            self.quarantine.entry(path.clone()).or_insert_with(|| entry.clone());
+        }
+        for (id, signals) in &older.signals {
+            self.signals.entry(*id).or_insert(*signals);
+        }
+    }
+}

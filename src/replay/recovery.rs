@@ -1,0 +1,278 @@
+//! Recovery: from the files of a store, whatever a crash left of them, to an open store.
+//! Invariant: the segments are the truth. A catalogue that contradicts them, or itself, is moved aside and rebuilt.
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::hash::BuildHasher;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use tracing::{error, info, warn};
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::ReplayConfig;
+use crate::ids::SampleId;
+use crate::limits::SEGMENT_BYTES_MAX;
+
+use super::catalogue::{self, Catalogue};
+use super::compaction::Cleaner;
+use super::contents::{Contents, Slot};
+use super::curator::Curator;
+use super::entries::{LedgerItem, Mark};
+use super::log::{Log, SAMPLE_RECORD_LEN, Segment, Segments};
+use super::record::Cause;
+use super::redo::{Redo, Start};
+use super::segment::{self, BadRecord, HEADER_LEN, Identity};
+use super::store::{Memory, Store};
+use super::types::{OpenReport, ReplayError};
+
+/// A segment below this many bytes is not sealed, however small the buffer.
+const SEGMENT_BYTES_MIN: u64 = 256 << 10;
+
+/// Where a store keeps its segments and its catalogue.
+pub(super) fn folders(dir: &Path) -> (PathBuf, PathBuf) {
+    (dir.join("segments"), dir.join("catalogue"))
+}
+
+/// Opens a store, or makes an empty one.
+pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Store, OpenReport), ReplayError> {
+    let started = Instant::now();
+    let (segments_dir, catalogue_dir) = folders(dir);
+    std::fs::create_dir_all(&segments_dir).map_err(ReplayError::io("create", &segments_dir))?;
+    segment::sync_dir(dir)?;
+    delete_unfinished_segment(&segments_dir)?;
+    let segments = Arc::new(find_segments(&segments_dir, true, || Identity {
+        uid: std::hash::RandomState::new().hash_one(0),
+        seed,
+    })?);
+
+    let (catalogue, contents, start, rebuilt) = match open_catalogue(&catalogue_dir, &segments) {
+        Ok((catalogue, contents, start)) => (catalogue, contents, start, None),
+        Err(error) => {
+            let why = match error {
+                ReplayError::Catalogue { detail, .. } => detail,
+                other => other.to_string(),
+            };
+            let aside = catalogue::move_aside(&catalogue_dir, SystemClock.now())?;
+            error!(
+                why,
+                moved_to = %aside.display(),
+                "moved a catalogue aside that could not be used; rebuilding it from the segments, no sample is lost"
+            );
+            let catalogue = Catalogue::open(&catalogue_dir)?;
+            (catalogue, Contents::default(), Start::default(), Some(why))
+        }
+    };
+    let mut redo = Redo::new(&segments, contents, start, Some(&catalogue));
+    redo.run()?;
+    let tail = redo.finish();
+
+    let mut contents = tail.contents;
+    let quarantined_records = tail.bad.len() as u64;
+    let damaged = [
+        damaged_samples(&contents, &tail.bad),
+        lost_samples(&contents, &segments),
+    ]
+    .concat();
+    contents.state.next_seq = contents.state.next_seq.max(tail.next_seq);
+    let active = match tail.last {
+        Some(last) => last.cut(&segments)?,
+        None => None,
+    };
+    let last_number = segments.sizes().last().map_or(0, |(number, _)| *number);
+    let segment_bytes = (config.bytes_max / 16).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    let log = Log::new(
+        Arc::clone(&segments),
+        active,
+        last_number,
+        contents.state.next_seq,
+        segment_bytes,
+    );
+    let curator = Curator::new(config, segments.identity.seed, &mut contents);
+    let mut memory = Memory::new(contents, curator);
+    for id in damaged {
+        memory.bury(id, Cause::Damaged);
+    }
+    memory.evict();
+    let report = OpenReport {
+        samples: memory.contents.samples.len() as u64,
+        sources: memory.contents.state.totals.sources,
+        bytes: memory.contents.bytes,
+        rebuilt,
+        torn_bytes: tail.torn_bytes,
+        quarantined_records,
+        elapsed: started.elapsed(),
+    };
+    memory.bad_records = quarantined_records;
+    let store = Store {
+        segments,
+        log: Mutex::new(log),
+        memory: Mutex::new(memory),
+        changed: Condvar::new(),
+        catalogue_bytes: catalogue.disk_bytes().into(),
+        catalogue,
+        cleaner: Mutex::new(Cleaner::default()),
+        checkpointing: Mutex::new(()),
+    };
+    if report.rebuilt.is_some() {
+        store.checkpoint()?;
+    }
+    let report = OpenReport {
+        elapsed: started.elapsed(),
+        ..report
+    };
+    info!(
+        samples = report.samples,
+        sources = report.sources,
+        bytes = report.bytes,
+        torn_bytes = report.torn_bytes,
+        elapsed_ms = report.elapsed.as_millis() as u64,
+        "opened the replay buffer"
+    );
+    Ok((store, report))
+}
+
+/// A crash while a segment was created leaves it without a whole header, and without any batch.
+fn delete_unfinished_segment(dir: &Path) -> Result<(), ReplayError> {
+    if let Some((_, path)) = segment::list(dir)?.last_key_value() {
+        let len = std::fs::metadata(path).map_err(ReplayError::io("look at", path))?.len();
+        if len < HEADER_LEN {
+            std::fs::remove_file(path).map_err(ReplayError::io("delete", path))?;
+            segment::sync_dir(dir)?;
+            warn!(segment = %path.display(), "deleted a segment whose creation was interrupted");
+        }
+    }
+    Ok(())
+}
+
+/// Opens the segments' files. Their identity is that of the first header that can be read, or `new` if there is none.
+pub(super) fn find_segments(dir: &Path, write: bool, new: impl FnOnce() -> Identity) -> Result<Segments, ReplayError> {
+    let mut identity = None;
+    let mut found = Vec::new();
+    for (number, path) in segment::list(dir)? {
+        let file = OpenOptions::new().read(true).write(write).open(&path);
+        let file = file.map_err(ReplayError::io("open", &path))?;
+        let bytes = file.metadata().map_err(ReplayError::io("look at", &path))?.len();
+        match (segment::read_header(&file, &path)?, identity) {
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                return Err(ReplayError::Format {
+                    path,
+                    detail: "it belongs to another replay buffer; move it away".to_owned(),
+                });
+            }
+            (Some(theirs), _) => identity = Some(theirs),
+            (None, _) => warn!(segment = %path.display(), "found a segment with a damaged header"),
+        }
+        found.push((number, Arc::new(file), bytes));
+    }
+    let identity = match (identity, found.is_empty()) {
+        (Some(identity), _) => identity,
+        (None, true) => new(),
+        (None, false) => {
+            return Err(ReplayError::Format {
+                path: dir.to_owned(),
+                detail: "no segment in it has a header that can be read; restore one from a backup".to_owned(),
+            });
+        }
+    };
+    let segments = Segments::new(dir, identity);
+    for (number, file, bytes) in found {
+        segments.insert(number, Segment { file, bytes });
+    }
+    Ok(segments)
+}
+
+fn open_catalogue(dir: &Path, segments: &Segments) -> Result<(Catalogue, Contents, Start), ReplayError> {
+    let catalogue = Catalogue::open(dir)?;
+    let (contents, start) = load(&catalogue, dir, segments)?;
+    Ok((catalogue, contents, start))
+}
+
+/// What the catalogue says, and where the log goes on after it.
+pub(super) fn load(catalogue: &Catalogue, dir: &Path, segments: &Segments) -> Result<(Contents, Start), ReplayError> {
+    let mut contents = Contents::default();
+    let wrong = |detail: String| ReplayError::Catalogue {
+        path: dir.to_owned(),
+        detail,
+    };
+    let Some(mark) = catalogue.mark()? else {
+        return if segments.sizes().is_empty() {
+            Ok((contents, Start::default()))
+        } else {
+            Err(wrong("it is empty, and there are segments".to_owned()))
+        };
+    };
+    check_mark(&mark, segments).map_err(wrong)?;
+    let loaded = &mut contents;
+    let mut files = Vec::new();
+    catalogue.each_entry(
+        &mark,
+        |sample, location| {
+            loaded.load_sample(&sample, location, location.len - SAMPLE_RECORD_LEN as u32);
+        },
+        |entry, location| files.push((entry, location)),
+    )?;
+    for (entry, location) in files {
+        contents.load_quarantined(entry, location);
+    }
+    catalogue.each_signals(|id, signals| {
+        contents.load_signals(id, signals);
+    })?;
+    catalogue.each_ledger(&mark, |item| match item {
+        LedgerItem::Source(source) => contents.keep(source.location),
+        LedgerItem::Duplicate(.., location) => contents.keep(location),
+    })?;
+    contents.ranks = catalogue.ranks()?;
+    for (segment, bytes) in catalogue.gone_bytes()? {
+        contents.keep_gone(segment, bytes);
+    }
+    contents.state = mark.state;
+    let start = Start {
+        segment: mark.segment,
+        offset: mark.offset,
+    };
+    Ok((contents, start))
+}
+
+fn check_mark(mark: &Mark, segments: &Segments) -> Result<(), String> {
+    if mark.uid != segments.identity.uid {
+        return Err("it belongs to another replay buffer".to_owned());
+    }
+    let last = segments.sizes().last().map_or(0, |(number, _)| *number);
+    match segments.get(mark.segment) {
+        Some(segment) if mark.offset <= segment.bytes => Ok(()),
+        // The log was about to open this segment.
+        None if mark.segment == last + 1 && mark.offset == HEADER_LEN => Ok(()),
+        _ => Err(format!(
+            "its mark is at byte {} of segment {}, which is not there",
+            mark.offset, mark.segment
+        )),
+    }
+}
+
+/// Samples that the catalogue has and whose records can not be believed.
+fn damaged_samples(contents: &Contents, bad: &[(u32, BadRecord)]) -> Vec<SampleId> {
+    let places: HashSet<(u32, u64)> = bad.iter().map(|(number, bad)| (*number, bad.offset)).collect();
+    let is_bad = |slot: &Slot| places.contains(&(slot.location.segment, u64::from(slot.location.offset)));
+    if places.is_empty() {
+        return Vec::new();
+    }
+    let samples = contents.samples.iter().filter(|(_, slot)| is_bad(slot));
+    samples.map(|(id, _)| SampleId(*id)).collect()
+}
+
+/// Samples whose segment is gone.
+fn lost_samples(contents: &Contents, segments: &Segments) -> Vec<SampleId> {
+    let lost: Vec<_> = contents
+        .samples
+        .iter()
+        .filter(|(_, slot)| !segments.contains(slot.location.segment))
+        .map(|(id, _)| SampleId(*id))
+        .collect();
+    if !lost.is_empty() {
+        error!(samples = lost.len(), "lost samples whose segments are no longer there");
+    }
+    lost
+}

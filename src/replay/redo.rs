@@ -1,0 +1,248 @@
+//! Redo: the log's records, applied to contents in their order.
+//! Invariant: reading a log changes nothing in it; a torn tail is cut by whoever opens the store to write.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use tracing::{error, warn};
+
+use crate::ids::SourceHash;
+
+use super::catalogue::Catalogue;
+use super::contents::{Contents, Lookup};
+use super::log::{Active, SAMPLE_RECORD_LEN, Segment, Segments};
+use super::pending::{PathKey, Pending};
+use super::record::{Cause, Entry, HEAD_LEN};
+use super::remover::Reservoir;
+use super::segment::{self, BadRecord, HEADER_LEN, Located, Location};
+use super::types::ReplayError;
+
+/// Changes that wait in RAM during a rebuild before they are handed to the catalogue.
+const REBUILD_CHUNK: usize = 65_536;
+
+/// Where in the log to start.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Start {
+    pub(super) segment: u32,
+    pub(super) offset: u64,
+}
+
+/// The log's records on their way into contents.
+pub(super) struct Redo<'a> {
+    segments: &'a Segments,
+    contents: Contents,
+    start: Start,
+    catalogue: Option<&'a Catalogue>,
+    next_seq: u64,
+    bad: Vec<(u32, BadRecord)>,
+    torn_bytes: u64,
+    last: Option<LastSegment>,
+}
+
+/// What was found.
+pub(super) struct Tail {
+    pub(super) contents: Contents,
+    pub(super) next_seq: u64,
+    /// Records that can not be believed, with their segments.
+    pub(super) bad: Vec<(u32, BadRecord)>,
+    pub(super) torn_bytes: u64,
+    pub(super) last: Option<LastSegment>,
+}
+
+/// The newest segment, if it is not sealed.
+pub(super) struct LastSegment {
+    number: u32,
+    file: Arc<File>,
+    end: u64,
+    len: u64,
+    items: Vec<u8>,
+    whole_header: bool,
+}
+
+impl LastSegment {
+    /// Cuts off what was not acknowledged. The segment, to go on with; `None` if its header is damaged.
+    pub(super) fn cut(self, segments: &Segments) -> Result<Option<Active>, ReplayError> {
+        let path = segments.path(self.number);
+        if self.end < self.len {
+            self.file
+                .set_len(self.end)
+                .and_then(|()| self.file.sync_all())
+                .map_err(ReplayError::io("cut", &path))?;
+            warn!(segment = %path.display(), bytes = self.len - self.end, "cut a torn tail");
+            let segment = Segment {
+                file: Arc::clone(&self.file),
+                bytes: self.end,
+            };
+            segments.insert(self.number, segment);
+        }
+        Ok(self.whole_header.then_some(Active {
+            number: self.number,
+            file: self.file,
+            end: self.end,
+            items: self.items,
+        }))
+    }
+}
+
+impl<'a> Redo<'a> {
+    pub(super) fn new(
+        segments: &'a Segments,
+        contents: Contents,
+        start: Start,
+        catalogue: Option<&'a Catalogue>,
+    ) -> Self {
+        Self {
+            segments,
+            next_seq: contents.state.next_seq,
+            contents,
+            start,
+            catalogue,
+            bad: Vec::new(),
+            torn_bytes: 0,
+            last: None,
+        }
+    }
+
+    /// Applies every record from the start on.
+    pub(super) fn run(&mut self) -> Result<(), ReplayError> {
+        let sizes = self.segments.sizes();
+        let newest = sizes.last().map(|(number, _)| *number);
+        for (number, bytes) in sizes {
+            if number >= self.start.segment {
+                self.segment(number, bytes, newest == Some(number))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Tail {
+        Tail {
+            contents: self.contents,
+            next_seq: self.next_seq,
+            bad: self.bad,
+            torn_bytes: self.torn_bytes,
+            last: self.last,
+        }
+    }
+
+    fn segment(&mut self, number: u32, len: u64, newest: bool) -> Result<(), ReplayError> {
+        let Some(Segment { file, .. }) = self.segments.get(number) else {
+            return Ok(());
+        };
+        let salt = self.segments.identity.salt();
+        let from = if number == self.start.segment {
+            self.start.offset
+        } else {
+            0
+        };
+        if let Some((records, _)) = segment::read_footer(&file, len, number, salt) {
+            return self.records(records, from);
+        }
+        let path = self.segments.path(number);
+        let bytes = std::fs::read(&path).map_err(ReplayError::io("read", &path))?;
+        let believed_to = if newest { from } else { u64::MAX };
+        let scan = segment::scan(&bytes, HEADER_LEN, number, salt, believed_to);
+        for bad in scan.bad {
+            error!(
+                segment = %path.display(),
+                offset = bad.offset,
+                sample = bad.id,
+                why = bad.why,
+                "quarantined a damaged record"
+            );
+            self.bad.push((number, bad));
+        }
+        if newest {
+            let mut items = Vec::new();
+            for Located { location, .. } in &scan.records {
+                let record = &bytes[location.offset as usize..];
+                let meta_len = usize::from(u16::from_le_bytes([record[16], record[17]]));
+                segment::footer_item(&mut items, location.offset, &record[..HEAD_LEN + meta_len]);
+            }
+            let whole_header = segment::read_header(&file, &path)?.is_some();
+            self.torn_bytes += len - scan.end;
+            self.last = Some(LastSegment {
+                number,
+                file,
+                end: scan.end,
+                len,
+                items,
+                whole_header,
+            });
+        }
+        self.records(scan.records, from)
+    }
+
+    fn records(&mut self, records: Vec<Located>, from: u64) -> Result<(), ReplayError> {
+        for record in records {
+            self.next_seq = self.next_seq.max(record.seq + 1);
+            if u64::from(record.location.offset) >= from {
+                self.apply(record)?;
+            }
+        }
+        if let Some(catalogue) = self.catalogue
+            && self.contents.pending.len() > REBUILD_CHUNK
+        {
+            let pending: Pending = std::mem::take(&mut self.contents.pending);
+            catalogue.write_ledger(&pending)?;
+            catalogue.write_samples(&pending, None)?;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, record: Located) -> Result<(), ReplayError> {
+        let Located { entry, location, .. } = record;
+        if entry.says_what_is_gone() {
+            self.contents.keep_gone(location.segment, u64::from(location.len));
+        }
+        match entry {
+            Entry::Sample(sample) => {
+                let bytes = location.len - SAMPLE_RECORD_LEN as u32;
+                self.contents.add_sample(&sample, location, bytes);
+            }
+            Entry::Source(meta) => {
+                let before = match (self.contents.source(&meta.hash), self.catalogue) {
+                    (Lookup::Here(source), _) => Some(source.location),
+                    (Lookup::InCatalogue, Some(catalogue)) => {
+                        catalogue.source(&meta.hash)?.map(|source| source.location)
+                    }
+                    (Lookup::InCatalogue, None) => None,
+                };
+                self.contents.add_source(meta, location, before);
+            }
+            Entry::Duplicate { number, source, path } => {
+                let key = (source, PathKey::of(&path));
+                let before = self.duplicate(key)?;
+                self.contents.add_duplicate(number, key, location, before);
+            }
+            Entry::Tombstone(tombstone) => {
+                self.contents.remove_sample(tombstone.id);
+                if tombstone.cause == Cause::Evicted {
+                    let key = Reservoir::key_of(self.segments.identity.seed, tombstone.id);
+                    let threshold = &mut self.contents.state.threshold;
+                    *threshold = (*threshold).min(key);
+                }
+            }
+            Entry::Quarantine(entry) => self.contents.add_quarantined(entry, location),
+            Entry::QuarantineDrop { path, .. } => {
+                self.contents.remove_quarantined(&path);
+            }
+            Entry::State(state) => {
+                let ours = &mut self.contents.state;
+                ours.next_id = ours.next_id.max(state.next_id);
+                ours.drawn = state.drawn;
+                ours.quarantine_unlisted = state.quarantine_unlisted;
+                ours.threshold = state.threshold;
+            }
+        }
+        Ok(())
+    }
+
+    fn duplicate(&self, (source, key): (SourceHash, PathKey)) -> Result<Option<Location>, ReplayError> {
+        match (self.contents.duplicate(source, key), self.catalogue) {
+            (Lookup::Here(location), _) => Ok(Some(location)),
+            (Lookup::InCatalogue, Some(catalogue)) => catalogue.duplicate(&source, key),
+            (Lookup::InCatalogue, None) => Ok(None),
+        }
+    }
+}

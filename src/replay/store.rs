@@ -1,0 +1,404 @@
+//! The store: log, contents and catalogue together, and the order in which they change.
+//! Invariant: the log first, then RAM, the catalogue at checkpoints. Locks are taken in the order checkpoint, cleaner,
+//! log, memory; nobody waits for the disk while holding the memory.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use tracing::{debug, error};
+
+use crate::curiosity::Priority;
+use crate::ids::{SampleId, SourceHash};
+use crate::limits::EVICTED_IDS_MAX;
+
+use super::catalogue::Catalogue;
+use super::compaction::Cleaner;
+use super::contents::{Contents, Lookup};
+use super::curator::Curator;
+use super::entries::Mark;
+use super::log::{Batch, Log, SAMPLE_RECORD_LEN, Segments};
+use super::pending::{PathKey, Source};
+use super::record::{Cause, Entry, SampleMeta, SourceMeta, State, Tombstone};
+use super::segment::Located;
+use super::types::{Inserted, NewSource, QuarantineEntry, ReplayError};
+
+/// What is in RAM.
+pub(super) struct Memory {
+    pub(super) contents: Contents,
+    pub(super) curator: Curator,
+    /// Samples that are gone, whose tombstones go with the next batch. Lost in a crash they are chosen again.
+    pub(super) tombstones: Vec<Tombstone>,
+    /// The newest of the evicted samples, and how many there were since the store was opened.
+    pub(super) evicted: VecDeque<SampleId>,
+    pub(super) evicted_seq: u64,
+    pub(super) bad_records: u64,
+    /// Batches since the last checkpoint.
+    pub(super) batches: u64,
+    /// Samples drawn at the last checkpoint.
+    pub(super) drawn_kept: u64,
+}
+
+/// An open store.
+pub(super) struct Store {
+    pub(super) segments: Arc<Segments>,
+    pub(super) log: Mutex<Log>,
+    pub(super) memory: Mutex<Memory>,
+    pub(super) changed: Condvar,
+    pub(super) catalogue: Catalogue,
+    pub(super) catalogue_bytes: AtomicU64,
+    pub(super) cleaner: Mutex<Cleaner>,
+    pub(super) checkpointing: Mutex<()>,
+}
+
+impl Memory {
+    pub(super) fn new(contents: Contents, curator: Curator) -> Self {
+        Self {
+            drawn_kept: contents.state.drawn,
+            contents,
+            curator,
+            tombstones: Vec::new(),
+            evicted: VecDeque::new(),
+            evicted_seq: 0,
+            bad_records: 0,
+            batches: 0,
+        }
+    }
+
+    /// Takes a sample out of everything; its tombstone goes with the next batch.
+    pub(super) fn bury(&mut self, id: SampleId, cause: Cause) {
+        self.curator.forget(id);
+        let Some(slot) = self.contents.remove_sample(id) else {
+            return;
+        };
+        self.tombstones.push(Tombstone {
+            id,
+            segment: slot.location.segment,
+            cause,
+        });
+        self.evicted.push_back(id);
+        self.evicted_seq += 1;
+        if self.evicted.len() > EVICTED_IDS_MAX {
+            self.evicted.pop_front();
+        }
+    }
+
+    /// Evicts until the buffer is within its bounds.
+    pub(super) fn evict(&mut self) {
+        while let Some((id, cause)) = self.curator.victim(&mut self.contents) {
+            self.bury(id, cause);
+        }
+    }
+
+    /// Takes over records that became durable. None of them is of a source or duplicate that was known before.
+    fn apply(&mut self, records: Vec<Located>) {
+        self.batches += 1;
+        for Located { entry, location, .. } in records {
+            match entry {
+                Entry::Sample(sample) => {
+                    let bytes = location.len - SAMPLE_RECORD_LEN as u32;
+                    self.contents.add_sample(&sample, location, bytes);
+                    if let (false, Some(slot)) = (sample.exam, self.contents.samples.get(&sample.id.0)) {
+                        let priority = Priority::from_weight(slot.signals.weight);
+                        self.curator.admit(sample.id, bytes, priority);
+                    }
+                }
+                Entry::Source(source) => self.contents.add_source(source, location, None),
+                Entry::Duplicate { number, source, path } => {
+                    let key = (source, PathKey::of(&path));
+                    self.contents.add_duplicate(number, key, location, None);
+                }
+                Entry::Quarantine(entry) => self.contents.add_quarantined(entry, location),
+                Entry::QuarantineDrop { path, .. } => {
+                    self.contents.remove_quarantined(&path);
+                }
+                Entry::Tombstone(_) | Entry::State(_) => {}
+            }
+        }
+        self.evict();
+    }
+}
+
+impl Store {
+    /// Makes sources durable. An error leaves those of whole groups behind, never a part of a source.
+    pub(super) fn insert(&self, sources: Vec<NewSource>) -> Result<Vec<Inserted>, ReplayError> {
+        self.make_room()?;
+        let mut log = self.log.lock();
+        for source in &sources {
+            let (bytes, bytes_max) = (record_bytes(source), u64::from(u32::MAX) / 2);
+            if bytes > bytes_max || source.samples.len() > u32::MAX as usize {
+                return Err(ReplayError::TooLarge {
+                    source_hash: source.hash,
+                    bytes,
+                    bytes_max,
+                });
+            }
+        }
+        let mut verdicts = Vec::with_capacity(sources.len());
+        let mut group = self.group();
+        let mut batch = self.batch(&log);
+        let mut batch_bytes = 0;
+        for source in sources {
+            let bytes = record_bytes(&source);
+            if batch_bytes > 0 && batch_bytes + bytes > log.segment_bytes() {
+                self.commit(&mut log, batch)?;
+                batch = self.batch(&log);
+                (group, batch_bytes) = (self.group(), 0);
+            }
+            batch_bytes += bytes;
+            verdicts.push(self.stage(source, &mut group, &mut batch)?);
+        }
+        if !group.sources.is_empty() || !group.duplicates.is_empty() {
+            self.commit(&mut log, batch)?;
+        }
+        Ok(verdicts)
+    }
+
+    fn group(&self) -> Group {
+        Group {
+            sources: HashMap::new(),
+            duplicates: HashSet::new(),
+            state: self.memory.lock().contents.state,
+        }
+    }
+
+    /// Adds what a source needs to a batch.
+    fn stage(&self, source: NewSource, group: &mut Group, batch: &mut Batch) -> Result<Inserted, ReplayError> {
+        let known = match group.sources.get(&source.hash) {
+            Some(meta) => Some(meta.clone()),
+            None => self.source(&source.hash)?.map(|known| known.meta),
+        };
+        if let Some(known) = known {
+            if known.path == source.path {
+                return Ok(Inserted::Accepted {
+                    ids: known.ids().collect(),
+                });
+            }
+            let key = (source.hash, PathKey::of(&source.path));
+            if !group.duplicates.contains(&key) && !self.is_duplicate(source.hash, key.1)? {
+                group.duplicates.insert(key);
+                group.state.duplicates += 1;
+                let entry = Entry::Duplicate {
+                    number: group.state.duplicates,
+                    source: source.hash,
+                    path: source.path,
+                };
+                batch.push(entry, &[]);
+            }
+            return Ok(Inserted::Duplicate);
+        }
+        let exam = source.hash.in_exam();
+        group.state.totals = group.state.totals.with(source.samples.len(), exam);
+        let meta = SourceMeta {
+            first: SampleId(group.state.next_id),
+            samples: source.samples.len() as u32,
+            hash: source.hash,
+            path: source.path,
+            bytes: source.bytes,
+            taken_at: source.taken_at,
+            exam,
+            totals: group.state.totals,
+        };
+        for (id, content) in meta.ids().zip(&source.samples) {
+            let sample = SampleMeta {
+                id,
+                source: meta.hash,
+                taken_at: meta.taken_at,
+                exam: meta.exam,
+            };
+            batch.push(Entry::Sample(sample), content);
+        }
+        batch.push(Entry::Source(meta.clone()), &[]);
+        group.state.next_id = meta.end();
+        let ids = meta.ids().collect();
+        group.sources.insert(meta.hash, meta);
+        Ok(Inserted::Accepted { ids })
+    }
+
+    /// Puts files into quarantine.
+    pub(super) fn quarantine(&self, entries: Vec<QuarantineEntry>) -> Result<(), ReplayError> {
+        let mut log = self.log.lock();
+        let mut batch = self.batch(&log);
+        for entry in entries {
+            batch.push(Entry::Quarantine(entry), &[]);
+        }
+        self.commit(&mut log, batch)
+    }
+
+    /// Takes a file out of quarantine; `false` if it was not in it.
+    pub(super) fn drop_quarantine(&self, path: &str) -> Result<bool, ReplayError> {
+        let mut log = self.log.lock();
+        if !self.memory.lock().contents.quarantine.contains_key(path) {
+            return Ok(false);
+        }
+        let mut batch = self.batch(&log);
+        let entry = Entry::QuarantineDrop {
+            path: path.to_owned(),
+            segment: log.position().0,
+        };
+        batch.push(entry, &[]);
+        self.commit(&mut log, batch)?;
+        Ok(true)
+    }
+
+    /// Names records that can not be believed and takes their samples out of everything.
+    pub(super) fn quarantine_records(&self, damaged: &[(SampleId, &'static str)]) {
+        let mut memory = self.memory.lock();
+        for (id, why) in damaged {
+            if let Some(slot) = memory.contents.samples.get(&id.0) {
+                let location = slot.location;
+                error!(
+                    segment = %self.segments.path(location.segment).display(),
+                    offset = location.offset,
+                    sample = id.0,
+                    why,
+                    "quarantined a damaged record"
+                );
+                memory.bad_records += 1;
+                memory.bury(*id, Cause::Damaged);
+            }
+        }
+        drop(memory);
+        self.changed.notify_all();
+    }
+
+    /// A source that was taken, whenever that was.
+    pub(super) fn source(&self, hash: &SourceHash) -> Result<Option<Source>, ReplayError> {
+        let known = self.memory.lock().contents.source(hash);
+        match known {
+            Lookup::Here(source) => Ok(Some(source)),
+            Lookup::InCatalogue => self.catalogue.source(hash),
+        }
+    }
+
+    fn is_duplicate(&self, hash: SourceHash, path: PathKey) -> Result<bool, ReplayError> {
+        let known = self.memory.lock().contents.duplicate(hash, path);
+        match known {
+            Lookup::Here(_) => Ok(true),
+            Lookup::InCatalogue => Ok(self.catalogue.duplicate(&hash, path)?.is_some()),
+        }
+    }
+
+    /// A batch that begins with the tombstones that wait for one.
+    pub(super) fn batch(&self, log: &Log) -> Batch {
+        let mut batch = log.batch();
+        for tombstone in &self.memory.lock().tombstones {
+            batch.push(Entry::Tombstone(*tombstone), &[]);
+        }
+        batch
+    }
+
+    /// Makes a batch durable, then takes it over into RAM.
+    fn commit(&self, log: &mut Log, batch: Batch) -> Result<(), ReplayError> {
+        let records = log.append(batch)?;
+        let mut memory = self.memory.lock();
+        memory.logged(&records);
+        memory.apply(records);
+        drop(memory);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Lets the catalogue follow the log, and deletes the segments that nothing needs any more.
+    pub(super) fn checkpoint(&self) -> Result<(), ReplayError> {
+        let _turn = self.checkpointing.lock();
+        let started = Instant::now();
+        let emptied = self.cleaner.lock().emptied();
+        let (pending, (ranks, gone_bytes), mark) = {
+            let mut log = self.log.lock();
+            {
+                let memory = self.memory.lock();
+                let idle = memory.contents.pending.is_empty()
+                    && memory.tombstones.is_empty()
+                    && memory.contents.state.drawn == memory.drawn_kept;
+                if idle && emptied.is_empty() {
+                    return Ok(());
+                }
+            }
+            let mut batch = self.batch(&log);
+            let mut state = self.memory.lock().contents.state;
+            state.next_seq = log.next_seq() + 1;
+            batch.push(Entry::State(state), &[]);
+            let records = log.append(batch)?;
+            let mut memory = self.memory.lock();
+            memory.logged(&records);
+            memory.batches = 0;
+            memory.drawn_kept = state.drawn;
+            let (segment, offset) = log.position();
+            let contents = &mut memory.contents;
+            let mark = Mark {
+                uid: self.segments.identity.uid,
+                segment,
+                offset,
+                samples: contents.samples.len() as u64,
+                quarantined: contents.quarantine.len() as u64,
+                state: State {
+                    next_seq: state.next_seq,
+                    ..contents.state
+                },
+            };
+            let pending = Arc::new(std::mem::take(&mut contents.pending));
+            contents.in_flight = Some(Arc::clone(&pending));
+            (pending, (contents.ranks.clone(), contents.gone_bytes.clone()), mark)
+        };
+        let committed = self.catalogue.commit(&pending, &ranks, &gone_bytes, &mark);
+        {
+            let mut memory = self.memory.lock();
+            memory.contents.in_flight = None;
+            if committed.is_err() {
+                memory.contents.pending.add_older(&pending);
+            }
+        }
+        committed?;
+        self.catalogue_bytes
+            .store(self.catalogue.disk_bytes(), Ordering::Relaxed);
+        debug!(
+            changes = pending.len(),
+            elapsed_ms = started.elapsed().as_millis() as u64,
+            "made a checkpoint"
+        );
+        for number in emptied {
+            self.segments.unlink(number)?;
+            self.memory.lock().contents.forget_segment(number);
+            self.cleaner.lock().forget(number);
+            debug!(segment = number, "deleted an emptied segment");
+        }
+        Ok(())
+    }
+}
+
+impl Memory {
+    /// Records became durable: the tombstones among them wait no longer.
+    pub(super) fn logged(&mut self, records: &[Located]) {
+        let mut logged = HashSet::new();
+        for Located { entry, location, .. } in records {
+            if let Entry::Tombstone(tombstone) = entry {
+                logged.insert(tombstone.id.0);
+            }
+            if entry.says_what_is_gone() {
+                self.contents.keep_gone(location.segment, u64::from(location.len));
+            }
+        }
+        self.tombstones.retain(|tombstone| !logged.contains(&tombstone.id.0));
+    }
+}
+
+/// What a batch holds that is not durable yet.
+struct Group {
+    sources: HashMap<SourceHash, SourceMeta>,
+    duplicates: HashSet<(SourceHash, PathKey)>,
+    /// The store's numbers with what is staged.
+    state: State,
+}
+
+/// Bytes of a source's records, about.
+fn record_bytes(source: &NewSource) -> u64 {
+    let contents: usize = source
+        .samples
+        .iter()
+        .map(|content| content.len() + SAMPLE_RECORD_LEN)
+        .sum();
+    (contents + source.path.len() + 128) as u64
+}

@@ -1,0 +1,251 @@
+//! What goes into the replay buffer and what comes out of it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{SampleId, SourceHash};
+
+/// A source and the samples that were cut from it, about to be inserted.
+#[derive(Clone, Debug)]
+pub struct NewSource {
+    /// The hash of the source's bytes: its identity.
+    pub hash: SourceHash,
+    /// Its path below the inbox, as the bytes of the filesystem.
+    pub path: Vec<u8>,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// Its samples, each `Content::encode`d. May be left empty for a source that the buffer [knows].
+    ///
+    /// [knows]: super::ReplayBuffer::knows
+    pub samples: Vec<Vec<u8>>,
+}
+
+/// What became of an inserted source. Both mean that the file need not be read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The source is durable under this path. Inserting it again under the same path says so again, so that a file
+    /// whose acknowledgement was lost in a crash is neither taken nor counted twice.
+    Accepted {
+        /// The ids its samples were given; those evicted since are among them.
+        ids: Vec<SampleId>,
+    },
+    /// The source is durable under another path. Counted once for each path.
+    Duplicate,
+}
+
+/// A file as it was when it was last looked at: while it is the same, it need not be read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenFile {
+    /// The filesystem.
+    pub dev: u64,
+    /// The file on it.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Nanoseconds since 1970 at which it was last written.
+    pub mtime_ns: i128,
+}
+
+/// What was decided about a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileVerdict {
+    /// Its samples are in the buffer.
+    Accepted,
+    /// Its content had been taken before, under another path.
+    Duplicate,
+    /// It is in quarantine.
+    Quarantined,
+}
+
+/// A file that could not be taken, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineEntry {
+    /// Its path below the inbox: the entry's key.
+    pub path: String,
+    /// The hash of its content, where that was read.
+    pub source: Option<SourceHash>,
+    /// The kind of its fault, a word that programs can compare.
+    pub reason: String,
+    /// The fault, for people.
+    pub detail: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was rejected.
+    #[serde(with = "rfc3339")]
+    pub at: Timestamp,
+}
+
+/// What a step learnt about a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evidence {
+    /// The sample.
+    pub id: SampleId,
+    /// Its prediction error, in the objective's own unit.
+    pub error: f32,
+}
+
+/// A live sample, without its content.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleInfo {
+    /// The sample.
+    pub id: SampleId,
+    /// The source it was cut from.
+    pub source: SourceHash,
+    /// The source's path below the inbox; bytes that are no UTF-8 are replaced.
+    pub path: String,
+    /// When the source was taken.
+    pub taken_at: Timestamp,
+    /// Bytes of its content.
+    pub bytes: u32,
+    /// Whether it is held out for the exam.
+    pub exam: bool,
+    /// How often a step has used it.
+    pub visits: u32,
+    /// The prediction error of the newest of those steps.
+    pub error: Option<f32>,
+    /// How much it wants to be replayed.
+    pub priority: f32,
+}
+
+/// A sample drawn for a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    /// The sample.
+    pub id: SampleId,
+    /// Its content, `Content::encode`d.
+    pub content: Vec<u8>,
+    /// The probability with which one draw of this batch gives this sample: what importance weights divide by.
+    pub probability: f64,
+    /// How often a step had used the sample when it was drawn.
+    pub visits: u32,
+}
+
+/// A batch of samples, drawn with replacement.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Draw {
+    /// The samples. Empty when nothing can be drawn, else as many as were asked for.
+    pub samples: Vec<Drawn>,
+}
+
+/// The buffer in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Sources taken, for life.
+    pub sources_accepted: u64,
+    /// Paths whose content had been taken under another path, for life.
+    pub sources_duplicate: u64,
+    /// Files in quarantine.
+    pub sources_quarantined: u64,
+    /// Live samples, exam included.
+    pub samples: u64,
+    /// Live samples held out for the exam.
+    pub exam_samples: u64,
+    /// Bytes of the live samples' contents.
+    pub bytes: u64,
+    /// Bytes of all files.
+    pub disk_bytes: u64,
+    /// Samples inserted, for life, exam included.
+    pub inserted_samples: u64,
+    /// Samples drawn, for life.
+    pub drawn: u64,
+    /// Records whose checksum failed since the buffer was opened: named in the log, never served.
+    pub quarantined_records: u64,
+}
+
+/// What was found when the buffer was opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OpenReport {
+    /// Live samples, exam included.
+    pub samples: u64,
+    /// Sources taken, for life.
+    pub sources: u64,
+    /// Bytes of the live samples' contents.
+    pub bytes: u64,
+    /// Why the catalogue had to be rebuilt from the segments, if it had to.
+    pub rebuilt: Option<String>,
+    /// Bytes of unacknowledged batches that were cut off.
+    pub torn_bytes: u64,
+    /// Records whose checksum failed.
+    pub quarantined_records: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Why the replay buffer could not do as it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// A file could not be read or written.
+    #[error("failed to {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The catalogue could not be read or written. The segments are the truth: opening the buffer again rebuilds it.
+    #[error("failed to use the catalogue {}: {detail}; restart to rebuild it from the segments", path.display())]
+    Catalogue {
+        /// The catalogue's folder.
+        path: PathBuf,
+        /// What went wrong.
+        detail: String,
+    },
+    /// A file was written by another version, or is not a segment at all.
+    #[error("can not use {}: {detail}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        detail: String,
+    },
+    /// A failed write could not be undone, so nothing more is written until the buffer is opened again.
+    #[error("{} is read-only since a failed write could not be undone ({detail}); check the disk and restart", path.display())]
+    ReadOnly {
+        /// The segment.
+        path: PathBuf,
+        /// What went wrong.
+        detail: String,
+    },
+    /// A source is more than a segment can hold.
+    #[error("the source {source_hash} has {bytes} bytes of samples, a source may have {bytes_max}")]
+    TooLarge {
+        /// The source.
+        source_hash: SourceHash,
+        /// Bytes of its samples.
+        bytes: u64,
+        /// The bound.
+        bytes_max: u64,
+    },
+}
+
+impl ReplayError {
+    /// Names the file in an error of the system.
+    pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// A moment as an RFC 3339 text.
+mod rfc3339 {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::clock::Timestamp;
+
+    pub(super) fn serialize<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        moment.to_rfc3339().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let moment: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
+        Ok(Timestamp(moment.as_millisecond()))
+    }
+}
