@@ -3,6 +3,7 @@ pub mod clock;
 pub mod config;
 pub mod curiosity;
 pub mod ids;
+pub mod ingest;
 pub mod limits;
 pub mod replay;
 pub mod rng;

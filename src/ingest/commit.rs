@@ -1,0 +1,173 @@
+//! The commit thread: makes decoded sources durable, a batch at a time, and then acknowledges their files.
+//! Always true: a file is touched, or remembered as seen, only after its samples or its quarantine entry are stored.
+
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use tracing::{debug, error, warn};
+
+use super::IngestEvent;
+use super::acknowledge::{Place, Standing, acknowledge};
+use super::file::FileRef;
+use super::shared::Shared;
+use super::take::Outcome;
+use crate::config::After;
+use crate::ids::SourceHash;
+use crate::limits::COMMIT_BATCH_MAX;
+use crate::replay::{FileVerdict, Inserted, NewSource, QuarantineEntry, SeenFile};
+use crate::sample::Rejection;
+
+/// Between two attempts to store what the replay buffer would not take.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What is known of a file, to be remembered: its key, its state, its verdict.
+type Seen = (Vec<u8>, SeenFile, FileVerdict);
+
+/// The commit thread. Ends when the last worker has.
+pub(super) fn run(shared: &Shared, outcomes: &Receiver<Outcome>) {
+    while let Ok(first) = outcomes.recv() {
+        let mut batch = vec![first];
+        batch.extend(outcomes.try_iter().take(COMMIT_BATCH_MAX - 1));
+        let files: Vec<FileRef> = batch.iter().map(|outcome| outcome.file.clone()).collect();
+        commit(shared, batch);
+        for file in &files {
+            shared.arrived(file);
+        }
+    }
+}
+
+/// A file whose content is good.
+struct Good {
+    outcome: Outcome,
+    source: SourceHash,
+}
+
+fn commit(shared: &Shared, batch: Vec<Outcome>) {
+    let (mut good, mut sources, mut bad) = (Vec::new(), Vec::new(), Vec::new());
+    for mut outcome in batch {
+        let samples = std::mem::replace(&mut outcome.samples, Ok(Vec::new()));
+        match (samples, outcome.source) {
+            (Ok(samples), Some(source)) => {
+                sources.push(NewSource {
+                    hash: source,
+                    path: outcome.file.path.as_os_str().as_encoded_bytes().to_vec(),
+                    bytes: outcome.look.seen.size,
+                    taken_at: shared.clock.now(),
+                    samples,
+                });
+                good.push(Good { outcome, source });
+            }
+            (Err(rejection), _) => bad.push((outcome, rejection)),
+            (Ok(_), None) => unreachable!("samples are cut from content that was hashed"),
+        }
+    }
+    let mut seen = Vec::new();
+    if !bad.is_empty() {
+        reject(shared, bad, &mut seen);
+    }
+    if !sources.is_empty() {
+        // Nothing when the ingest stops: the files are not acknowledged, and are read again after the next start.
+        for (good, inserted) in good.into_iter().zip(insert(shared, sources).unwrap_or_default()) {
+            accept(shared, good, inserted, &mut seen);
+        }
+    }
+    if let Err(error) = shared.replay.record_seen(&seen) {
+        shared.ledger_failed("remember files", &error);
+    }
+}
+
+/// Stores the sources; tries again until it is done, or until the ingest stops.
+fn insert(shared: &Shared, sources: Vec<NewSource>) -> Option<Vec<Inserted>> {
+    let mut said = false;
+    loop {
+        match shared.replay.insert(sources.clone()) {
+            Ok(inserted) => {
+                shared.set_store_failed(None);
+                return Some(inserted);
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut said, true) {
+                    error!(stream = %shared.setup.stream, %error, "failed to store samples; trying again");
+                }
+                shared.set_store_failed(Some(error.to_string()));
+            }
+        }
+        std::thread::sleep(RETRY_AFTER);
+        if shared.is_stopping() {
+            return None;
+        }
+    }
+}
+
+fn accept(shared: &Shared, good: Good, inserted: Inserted, seen: &mut Vec<Seen>) {
+    let Good { outcome, source } = good;
+    let path = outcome.file.shown();
+    let verdict = match &inserted {
+        Inserted::Accepted { .. } => FileVerdict::Accepted,
+        Inserted::Duplicate => FileVerdict::Duplicate,
+    };
+    // A file that stays and is good now has left quarantine; one that was moved there is still in its folder.
+    if shared.setup.config.after == After::Leave
+        && shared.note_unquarantined(&path)
+        && let Err(error) = shared.replay.drop_quarantine(&path)
+    {
+        shared.ledger_failed("drop a quarantine entry", &error);
+    }
+    settle_file(shared, &outcome, Standing::Durable, verdict, seen);
+    debug!(stream = %shared.setup.stream, path, %source, ?verdict, "took a file");
+    shared.tell(match inserted {
+        Inserted::Accepted { ids: samples } => IngestEvent::Accepted { path, source, samples },
+        Inserted::Duplicate => IngestEvent::Duplicate { path, source },
+    });
+}
+
+fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>) {
+    let mut news = Vec::new();
+    for (outcome, rejection) in bad {
+        let entry = QuarantineEntry {
+            path: outcome.file.shown(),
+            source: outcome.source,
+            reason: rejection.reason.as_str().to_owned(),
+            detail: rejection.detail,
+            bytes: outcome.look.seen.size,
+            at: shared.clock.now(),
+        };
+        let was_told = shared.note_quarantined(&entry.path);
+        if rejection.reason.transient() {
+            shared.unreadable(&outcome.file, outcome.look.changed_ns);
+            if was_told {
+                continue; // Tried again without another word.
+            }
+        }
+        warn!(
+            stream = %shared.setup.stream, path = ?entry.path, reason = entry.reason, detail = entry.detail,
+            "quarantined a file"
+        );
+        news.push((outcome, rejection.reason, entry));
+    }
+    let entries = news.iter().map(|(_, _, entry)| entry.clone()).collect();
+    if let Err(error) = shared.replay.record_quarantines(entries) {
+        shared.ledger_failed("record quarantine entries", &error);
+        return; // Not acknowledged: the next scan finds the files again.
+    }
+    for (outcome, reason, entry) in news {
+        if !reason.transient() {
+            settle_file(shared, &outcome, Standing::Rejected, FileVerdict::Quarantined, seen);
+        }
+        shared.tell(IngestEvent::Quarantined(entry));
+    }
+}
+
+/// Acknowledges the file, and remembers it if it stays.
+fn settle_file(shared: &Shared, outcome: &Outcome, standing: Standing, verdict: FileVerdict, seen: &mut Vec<Seen>) {
+    let place = acknowledge(shared, &outcome.file, outcome.look, outcome.source, standing).unwrap_or_else(|error| {
+        warn!(
+            stream = %shared.setup.stream, path = ?outcome.file.path, %error,
+            "failed to move or delete a taken file; it stays in the inbox, check the folder's owner and mode"
+        );
+        Place::Inbox
+    });
+    if place == Place::Inbox {
+        seen.push((outcome.file.key(&shared.inboxes), outcome.look.seen, verdict));
+    }
+}

@@ -1,0 +1,169 @@
+//! The decode workers: open a file, hash it, cut its samples. They change nothing on the disk.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+use tracing::error;
+
+use super::file::FileRef;
+use super::inbox::{Look, OpenError};
+use super::shared::{Shared, panic_message};
+use super::watch::{Hint, Job};
+use crate::ids::SourceHash;
+use crate::limits::DECODE_SMALL_BYTES_MAX;
+use crate::sample::image::{self, Format, ImageLimits};
+use crate::sample::{Content, Modality, Reason, Rejection};
+
+/// What became of a file that was read: for the commit thread.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) file: FileRef,
+    /// The file as it was read.
+    pub(super) look: Look,
+    /// Nothing where the content was not read to its end.
+    pub(super) source: Option<SourceHash>,
+    /// Its samples, encoded; none where the replay buffer knows the source.
+    pub(super) samples: Result<Vec<Vec<u8>>, Rejection>,
+}
+
+/// Held while a large file is read or a large picture decoded. Memory is the process's, and so is this lock.
+static LARGE: Mutex<()> = Mutex::new(());
+
+/// A worker's thread.
+pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, outcomes: &Sender<Outcome>) {
+    for Job { file } in jobs {
+        if shared.is_stopping() {
+            shared.arrived(&file);
+            continue;
+        }
+        match take(shared, &file) {
+            Ok(outcome) if is_premature(shared, &outcome) => look_again(shared, &file),
+            Ok(outcome) => {
+                if outcomes.send(outcome).is_err() {
+                    return; // The commit thread has failed, and said so.
+                }
+            }
+            Err(Untaken::Changed) => look_again(shared, &file),
+            Err(Untaken::Gone) => shared.arrived(&file),
+            Err(Untaken::NotRegular) => {
+                shared.skipped(&file, "not a regular file");
+                shared.arrived(&file);
+            }
+        }
+    }
+}
+
+/// Why a file was neither taken nor rejected.
+#[derive(Debug)]
+enum Untaken {
+    Gone,
+    NotRegular,
+    /// It changed while it was read.
+    Changed,
+}
+
+/// Whether the verdict came too early: a file that looks broken but changed a moment ago may be in the middle of
+/// being written by somebody who closes it between two writes.
+fn is_premature(shared: &Shared, outcome: &Outcome) -> bool {
+    let settle_ns = i128::from(shared.setup.config.settle_ms) * 1_000_000;
+    let age_ns = i128::from(shared.clock.now().0) * 1_000_000 - outcome.look.changed_ns;
+    // A file from the future was waited for by the watch; only the recent past is in doubt.
+    matches!(&outcome.samples, Err(rejection) if !rejection.reason.transient()) && (0..settle_ns).contains(&age_ns)
+}
+
+fn look_again(shared: &Shared, file: &FileRef) {
+    shared.arrived(file);
+    shared.hint(Hint::Changed(file.clone()));
+}
+
+fn take(shared: &Shared, file: &FileRef) -> Result<Outcome, Untaken> {
+    let inbox = &shared.inboxes[file.inbox];
+    let config = &shared.setup.config;
+    let (mut opened, look) = match inbox.open_file(&file.path) {
+        Ok(opened) => opened,
+        Err(OpenError::Gone) => return Err(Untaken::Gone),
+        Err(OpenError::NotRegular) => return Err(Untaken::NotRegular),
+        Err(OpenError::Permission(error)) => {
+            let detail = format!("the file may not be read: {error}; it is tried again when its mode changes");
+            return unread(shared, file, Rejection::new(Reason::Permission, detail));
+        }
+        Err(OpenError::Io(error)) => return unread(shared, file, Rejection::new(Reason::Io, error.to_string())),
+    };
+    let outcome = |source, samples| Outcome {
+        file: file.clone(),
+        look,
+        source,
+        samples,
+    };
+    if look.seen.size > config.file_bytes_max {
+        let (bytes, max) = (look.seen.size, config.file_bytes_max);
+        let detail = format!("the file has {bytes} bytes, limit is {max}; raise ingest.file_bytes_max to take it");
+        return Ok(outcome(None, Err(Rejection::new(Reason::Limits, detail))));
+    }
+    let mut alone = (look.seen.size > DECODE_SMALL_BYTES_MAX).then(|| LARGE.lock());
+    // The size is at most the limit of a setting; one byte more shows a file that grows.
+    let mut bytes = Vec::with_capacity(look.seen.size as usize + 1);
+    if let Err(error) = opened.by_ref().take(look.seen.size + 1).read_to_end(&mut bytes) {
+        return Ok(outcome(None, Err(Rejection::new(Reason::Io, error.to_string()))));
+    }
+    let after = rustix::fs::fstat(opened.as_fd()).map(|stat| Look::of(&stat));
+    if bytes.len() as u64 != look.seen.size || after != Ok(look) {
+        return Err(Untaken::Changed);
+    }
+    let source = SourceHash::of(&bytes);
+    if shared.replay.knows(&source) {
+        return Ok(outcome(Some(source), Ok(Vec::new())));
+    }
+    let limits = ImageLimits {
+        pixels_max: config.image_pixels_max,
+        side_px_max: config.image_side_px_max,
+    };
+    let samples = guarded(shared, file, || {
+        let Modality::Image = shared.setup.modality;
+        let header = image::probe(&bytes, &limits)?;
+        if alone.is_none() && header.peak_bytes > DECODE_SMALL_BYTES_MAX {
+            alone = Some(LARGE.lock());
+        }
+        let tile = image::decode(&bytes, &limits, shared.setup.image_px)?;
+        Ok(vec![Content::Image(tile).encode()])
+    });
+    let samples = samples.map_err(|rejection| name_lies(file, &bytes, rejection));
+    Ok(outcome(Some(source), samples))
+}
+
+/// A decoder's panic is a verdict on the one file, not the end of the worker.
+fn guarded<T>(shared: &Shared, file: &FileRef, decode: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Rejection> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
+        let what = panic_message(&*panic);
+        error!(stream = %shared.setup.stream, path = ?file.path, what, "a decoder panicked; please report the file");
+        Err(Rejection::new(
+            Reason::DecoderPanic,
+            format!("the decoder panicked: {what}"),
+        ))
+    })
+}
+
+/// A picture's name on something else is a kind of its own: most often a saved error page.
+fn name_lies(file: &FileRef, bytes: &[u8], rejection: Rejection) -> Rejection {
+    let is_lie = rejection.reason == Reason::UnsupportedType && Format::of(bytes).is_err();
+    if is_lie && Format::is_named_by(&file.path) {
+        return Rejection::new(Reason::TypeMismatch, rejection.detail);
+    }
+    rejection
+}
+
+/// A file that could not be opened, as far as it can be told from outside.
+fn unread(shared: &Shared, file: &FileRef, rejection: Rejection) -> Result<Outcome, Untaken> {
+    match shared.inboxes[file.inbox].look(&file.path) {
+        Ok(look) => Ok(Outcome {
+            file: file.clone(),
+            look,
+            source: None,
+            samples: Err(rejection),
+        }),
+        Err(_) => Err(Untaken::Gone),
+    }
+}

@@ -1,0 +1,5 @@
+//! Ingest, seen from outside: files are dropped, and the buffer, the folders and the verdicts are looked at.
+
+mod arrival;
+mod verdicts;
+mod world;
