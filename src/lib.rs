@@ -5,6 +5,8 @@ pub mod curiosity;
 pub mod ids;
 pub mod ingest;
 pub mod limits;
+pub mod model;
 pub mod replay;
 pub mod rng;
 pub mod sample;
+pub mod torch;

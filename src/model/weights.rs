@@ -1,0 +1,81 @@
+//! Weights as safetensors bytes, under the names that timm gives them.
+//! Invariant: loading compares every name, type and shape before it changes anything; the same weights give the same
+//! bytes.
+
+use std::collections::HashMap;
+
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use tch::nn::VarStore;
+use tch::{Kind, Tensor};
+
+use super::ModelError;
+
+/// All variables of the store as a safetensors file: float32, contiguous, `format = "pt"`, names in order.
+pub fn export(variables: &VarStore) -> Result<Vec<u8>, ModelError> {
+    let named: Vec<(String, Vec<usize>, Vec<u8>)> = variables
+        .variables()
+        .into_iter()
+        .map(|(name, variable)| {
+            let shape = variable.size().iter().map(|&n| n as usize).collect();
+            Ok((name, shape, bytes_of(&variable)?))
+        })
+        .collect::<Result<_, ModelError>>()?;
+    let views = named
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(unfit)?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata)).map_err(unfit)
+}
+
+/// Loads the bytes of a safetensors file into the store's variables. An error, with nothing changed, when the bytes hold
+/// a variable too many, too few, of another shape or of another type than float32.
+pub fn load_into(variables: &VarStore, bytes: &[u8]) -> Result<(), ModelError> {
+    let file = SafeTensors::deserialize(bytes).map_err(unfit)?;
+    let variables = variables.variables();
+    if let Some(name) = file.names().into_iter().find(|&name| !variables.contains_key(name)) {
+        return Err(ModelError::Weights(format!("the file's `{name}` is unknown")));
+    }
+    let mut pairs = Vec::with_capacity(variables.len());
+    for (name, variable) in variables {
+        let view = file
+            .tensor(&name)
+            .map_err(|_| ModelError::Weights(format!("the file lacks `{name}`")))?;
+        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+        if view.dtype() != Dtype::F32 || shape != variable.size() {
+            return Err(ModelError::Weights(format!(
+                "`{name}` is {:?} {shape:?} in the file and F32 {:?} in the network",
+                view.dtype(),
+                variable.size()
+            )));
+        }
+        pairs.push((variable, floats_of(view.data()), shape));
+    }
+    let _no_grad = tch::no_grad_guard();
+    for (mut variable, values, shape) in pairs {
+        variable.f_copy_(&Tensor::from_slice(&values).f_view(shape.as_slice())?)?;
+    }
+    Ok(())
+}
+
+/// The tensor's values as little-endian float32, rows first whatever its layout in memory.
+pub(crate) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>, ModelError> {
+    let mut values = vec![0f32; tensor.numel()];
+    tensor
+        .detach()
+        .f_to_kind(Kind::Float)?
+        .f_contiguous()?
+        .f_copy_data(&mut values, tensor.numel())?;
+    Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+}
+
+/// The float32 values of little-endian bytes.
+pub(crate) fn floats_of(bytes: &[u8]) -> Vec<f32> {
+    let (words, _) = bytes.as_chunks::<4>();
+    words.iter().map(|word| f32::from_le_bytes(*word)).collect()
+}
+
+fn unfit(error: safetensors::SafeTensorError) -> ModelError {
+    ModelError::Weights(error.to_string())
+}
