@@ -2,8 +2,10 @@
 pub mod clock;
 pub mod config;
 pub mod curiosity;
+pub mod durable;
 pub mod ids;
 pub mod ingest;
+pub mod learn;
 pub mod limits;
 pub mod model;
 pub mod replay;

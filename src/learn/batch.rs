@@ -1,0 +1,241 @@
+//! From drawn samples to a batch: pictures decoded, two views of each rendered, by threads that never call ATen.
+//! Invariant: a batch is a function of its draft; how many threads render it changes nothing.
+
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use tch::{Device, Tensor};
+
+use super::LearnError;
+use super::augment::{Canvases, Recipe, Renderer, VIEWS, View, view_rng};
+use crate::ids::{SampleId, StreamName};
+use crate::limits::BATCH_QUEUE_MAX;
+use crate::replay::Draw;
+use crate::sample::{Content, ContentError, ImageTile};
+use crate::torch;
+
+/// What a step will be made of: drawn, not yet rendered.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// The step that it is for.
+    pub step: u64,
+    /// Seed of the views.
+    pub seed: u64,
+    /// The samples.
+    pub draw: Draw,
+    /// How much each counts.
+    pub weights: Vec<f32>,
+}
+
+/// Two views of each of B pictures, ready for a step.
+pub struct Batch {
+    /// The step that it is for.
+    pub step: u64,
+    /// The samples: B of them; the same one may be there twice.
+    pub ids: Vec<SampleId>,
+    /// How much each counts.
+    pub weights: Vec<f32>,
+    /// Pixels of each side of a view.
+    pub px: u32,
+    /// The views: first the first view of every picture, then the second. Rendered they are `2 * B * px * px * 3` numbers,
+    /// normalised, channels last.
+    pub pixels: Pixels,
+}
+
+/// The views of a batch, on their way to the device.
+pub struct Pixels(Source);
+
+enum Source {
+    /// Rendered on the CPU.
+    Rendered(Buffer),
+    /// To be rendered by the device.
+    OnDevice(Canvases, Vec<View>),
+}
+
+/// Rendered numbers; they go back home when their last user is gone, so that pages are not faulted in anew.
+struct Buffer {
+    values: Vec<f32>,
+    home: Option<Box<dyn FnOnce(Vec<f32>) + Send>>,
+}
+
+impl Pixels {
+    /// Rendered views, in the order of [`Batch::pixels`], whose buffer is given `home` when nobody uses it any more.
+    pub fn with_home(values: Vec<f32>, home: impl FnOnce(Vec<f32>) + Send + 'static) -> Self {
+        Self(Source::Rendered(Buffer {
+            values,
+            home: Some(Box::new(home)),
+        }))
+    }
+
+    /// Pictures, and the views that the device will render of them.
+    pub fn on_device(canvases: Canvases, views: Vec<View>) -> Self {
+        Self(Source::OnDevice(canvases, views))
+    }
+
+    /// The views as a tensor on the device, channels last in memory: [views, 3, px, px].
+    pub(super) fn images(self, views: i64, px: u32, device: Device) -> Result<Tensor, LearnError> {
+        let side = i64::from(px);
+        Ok(match self.0 {
+            Source::Rendered(buffer) => {
+                torch::tensor_over(buffer, &[views, 3, side, side], &[side * side * 3, 1, side * 3, 3])?
+                    .f_to_device(device)?
+            }
+            Source::OnDevice(canvases, views) => canvases.render(&views, px, device)?,
+        })
+    }
+}
+
+impl AsMut<[f32]> for Buffer {
+    fn as_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            home(std::mem::take(&mut self.values));
+        }
+    }
+}
+
+/// The draft's pictures, and the views that are drawn of them: the first view of every picture, then the second.
+fn draw_views(draft: &Draft, recipe: &Recipe) -> Result<(Vec<ImageTile>, Vec<View>), ContentError> {
+    let tiles = draft
+        .draw
+        .samples
+        .iter()
+        .map(|sample| match Content::decode(&sample.content)? {
+            Content::Image(tile) => Ok(tile),
+        })
+        .collect::<Result<Vec<ImageTile>, ContentError>>()?;
+    let views = (0..VIEWS * tiles.len())
+        .map(|index| {
+            let (view, position) = (index / tiles.len(), index % tiles.len());
+            let tile = &tiles[position];
+            let mut rng = view_rng(draft.seed, draft.step, position, view);
+            recipe.draw(tile.width.into(), tile.height.into(), &mut rng)
+        })
+        .collect();
+    Ok((tiles, views))
+}
+
+/// Renders the views, each into its part of `pixels`.
+fn render(tiles: &[ImageTile], views: &[View], recipe: &Recipe, pixels: &mut [f32]) {
+    let numbers = (recipe.px * recipe.px * 3) as usize;
+    // A renderer for each thread, not for each view.
+    let part = views.len().div_ceil(rayon::current_num_threads());
+    pixels
+        .par_chunks_exact_mut(numbers)
+        .enumerate()
+        .with_min_len(part)
+        .for_each_init(
+            || Renderer::new(recipe.px),
+            |renderer, (index, out)| renderer.render(&views[index], &tiles[index % tiles.len()], out),
+        );
+}
+
+/// The threads that render, ahead of the learner by [`BATCH_QUEUE_MAX`].
+pub(super) struct Augmenters {
+    drafts: Option<Sender<Draft>>,
+    batches: Receiver<Result<Batch, ContentError>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Augmenters {
+    /// Starts them: one that hands out, `threads` that render for a CPU; a GPU renders on its own.
+    pub(super) fn start(stream: &StreamName, px: u32, device: Device, threads: usize) -> Result<Self, LearnError> {
+        let name = format!("augment-{stream}");
+        let pool_name = name.clone();
+        let failed = |source| LearnError::Thread {
+            name: name.clone(),
+            source,
+        };
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(move |index| format!("{pool_name}-{index}"))
+            .build()
+            .map_err(|error| failed(std::io::Error::other(error)))?;
+        let (drafts, drafted) = bounded::<Draft>(BATCH_QUEUE_MAX);
+        let (rendered, batches) = bounded(BATCH_QUEUE_MAX);
+        let recipe = Recipe::for_px(px);
+        let thread = std::thread::Builder::new()
+            .name(name.clone())
+            .spawn(move || hand_out(&drafted, &rendered, &pool, recipe, device))
+            .map_err(failed)?;
+        Ok(Self {
+            drafts: Some(drafts),
+            batches,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands a draft over. Never blocks while at most [`BATCH_QUEUE_MAX`] are under way.
+    pub(super) fn send(&self, draft: Draft) -> Result<(), LearnError> {
+        let drafts = self.drafts.as_ref().ok_or(LearnError::AugmentersEnded)?;
+        drafts.send(draft).map_err(|_| LearnError::AugmentersEnded)
+    }
+
+    /// Waits for the next batch, in the order of the drafts.
+    pub(super) fn receive(&self) -> Result<Batch, LearnError> {
+        Ok(self.batches.recv().map_err(|_| LearnError::AugmentersEnded)??)
+    }
+}
+
+impl Drop for Augmenters {
+    fn drop(&mut self) {
+        self.drafts = None;
+        // Makes room, so that the thread can finish what it has and see that no more comes.
+        while self.batches.recv().is_ok() {}
+        if let Some(thread) = self.thread.take() {
+            // A panic in it has been seen as `AugmentersEnded`.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn hand_out(
+    drafts: &Receiver<Draft>,
+    batches: &Sender<Result<Batch, ContentError>>,
+    pool: &ThreadPool,
+    recipe: Recipe,
+    device: Device,
+) {
+    // One more than can be ready: the learner works on one.
+    let (home, spare) = bounded::<Vec<f32>>(BATCH_QUEUE_MAX + 2);
+    for draft in drafts {
+        let prepared = draw_views(&draft, &recipe).map(|(tiles, views)| {
+            if device.is_cuda() {
+                return Pixels::on_device(Canvases::new(&tiles), views);
+            }
+            let mut values = spare.try_recv().unwrap_or_default();
+            values.resize(views.len() * (recipe.px * recipe.px * 3) as usize, 0.0);
+            pool.install(|| render(&tiles, &views, &recipe, &mut values));
+            let home = home.clone();
+            // Full or closed: the buffer is freed.
+            Pixels::with_home(values, move |values| drop(home.try_send(values)))
+        });
+        let batch = prepared.map(|pixels| Batch {
+            step: draft.step,
+            ids: draft.draw.samples.iter().map(|sample| sample.id).collect(),
+            weights: draft.weights,
+            px: recipe.px,
+            pixels,
+        });
+        if batches.send(batch).is_err() {
+            return;
+        }
+    }
+}
+
+/// How much each drawn sample counts: its probability under a uniform draw over that of the draw it was in, at most 2
+/// (larger ones make steps noisy).
+pub(super) fn importance(draw: &Draw, samples: u64) -> Vec<f32> {
+    let uniform = 1.0 / (samples.max(1) as f64);
+    draw.samples
+        .iter()
+        .map(|sample| (uniform / sample.probability).min(2.0) as f32)
+        .collect()
+}

@@ -1,0 +1,221 @@
+//! Checkpoints: everything that the next step depends on, in one folder that is whole or absent.
+//! Invariant: a folder named `step-*` was complete when it got its name; one that does not match its own hashes now is
+//! passed over, with a warning, for the one before it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tch::nn::VarStore;
+use tracing::{info, warn};
+
+use super::learner::Learner;
+use super::surprise::Surprise;
+use super::{LearnError, LearnerSetup};
+use crate::config::LearningConfig;
+use crate::durable::{self, DurableError};
+use crate::model::{Architecture, weights};
+
+/// The version of the layout that this curiod writes and reads.
+const FORMAT_VERSION: u32 = 1;
+
+const FACTS: &str = "learner.json";
+
+/// What a checkpoint says beside its tensors.
+#[derive(Serialize, Deserialize)]
+struct Facts {
+    format_version: u32,
+    step: u64,
+    objective: String,
+    architecture: Architecture,
+    image_px: u32,
+    /// blake3 of the section of the configuration.
+    settings: String,
+    /// Batches and views are functions of the seed and the step: no generator has more state.
+    seed: u64,
+    rate_share: f64,
+    /// The bits of the smoothed loss: as a decimal it could come back a bit off.
+    loss_bits: Option<u64>,
+    cursors: Cursors,
+    /// blake3 of every other file, by its name.
+    files: BTreeMap<String, String>,
+}
+
+/// Where the loop around the learner is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cursors {
+    /// The step after which the next candidate is made.
+    pub(super) next_candidate: u64,
+    /// Running means of errors.
+    pub(super) surprise: Surprise,
+}
+
+/// The folder of a stream's checkpoints.
+#[derive(Clone, Debug)]
+pub(super) struct Checkpoints {
+    folder: PathBuf,
+    kept: usize,
+}
+
+impl Checkpoints {
+    /// Opens the folder, makes it if it is missing, and sweeps what an interrupted write left.
+    pub(super) fn open(folder: &Path, kept: usize) -> Result<Self, LearnError> {
+        fs::create_dir_all(folder).map_err(|source| LearnError::Checkpoint {
+            path: folder.to_owned(),
+            source,
+        })?;
+        durable::sweep(folder).map_err(failed)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            kept,
+        })
+    }
+
+    /// Writes a checkpoint and drops the oldest beyond those that are kept. One of the same step is already whole.
+    pub(super) fn save(&self, learner: &Learner, cursors: &Cursors) -> Result<(), LearnError> {
+        let path = self.folder.join(format!("step-{:012}", learner.step));
+        if path.exists() {
+            return Ok(());
+        }
+        let staging = durable::temp_beside(&path);
+        fs::create_dir(&staging).map_err(|source| LearnError::Checkpoint {
+            path: staging.clone(),
+            source,
+        })?;
+        let mut files = BTreeMap::new();
+        for (name, store) in stores(learner) {
+            let bytes = weights::export(store)?;
+            durable::write_new(&staging.join(name), &bytes).map_err(failed)?;
+            files.insert(name.to_owned(), blake3::hash(&bytes).to_hex().to_string());
+        }
+        let facts = Facts {
+            format_version: FORMAT_VERSION,
+            step: learner.step,
+            objective: learner.objective().to_owned(),
+            architecture: learner.setup.spec.architecture,
+            image_px: learner.setup.spec.image_px,
+            settings: settings_hash(&learner.setup.config),
+            seed: learner.setup.config.seed,
+            rate_share: learner.rate_share,
+            loss_bits: learner.loss.map(f64::to_bits),
+            cursors: *cursors,
+            files,
+        };
+        let text = serde_json::to_vec_pretty(&facts).map_err(|error| LearnError::Checkpoint {
+            path: staging.join(FACTS),
+            source: error.into(),
+        })?;
+        durable::write_new(&staging.join(FACTS), &text).map_err(failed)?;
+        durable::publish_dir(&staging, &path).map_err(failed)?;
+        for (_, old) in self.list()?.into_iter().skip(self.kept) {
+            durable::remove_dir(&old).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// The learner of the newest whole checkpoint that fits the setup, or a new one when there is none.
+    pub(super) fn restore(&self, setup: &LearnerSetup) -> Result<(Learner, Cursors), LearnError> {
+        for (step, path) in self.list()? {
+            match load(&path, setup) {
+                Ok(restored) => {
+                    info!(step, checkpoint = %path.display(), "resumed learning");
+                    return Ok(restored);
+                }
+                Err(Unfit::Other(reason)) => {
+                    // Kept under another name: nobody's learning is thrown away by a changed key.
+                    let aside = self.folder.join(format!("other-{:012}-{}", step, std::process::id()));
+                    warn!(step, reason, aside = %aside.display(), "set a checkpoint of another network aside; learning starts anew");
+                    durable::rename(&path, &aside).map_err(failed)?;
+                }
+                Err(Unfit::Torn(reason)) => {
+                    warn!(step, checkpoint = %path.display(), reason, "skipped a torn checkpoint");
+                    durable::remove_dir(&path).map_err(failed)?;
+                }
+            }
+        }
+        Ok((Learner::new(setup.clone())?, Cursors::default()))
+    }
+
+    /// The checkpoints, the newest first.
+    fn list(&self) -> Result<Vec<(u64, PathBuf)>, LearnError> {
+        let unreadable = |source| LearnError::Checkpoint {
+            path: self.folder.clone(),
+            source,
+        };
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let name = entry.file_name();
+            let step = name.to_str().and_then(|name| name.strip_prefix("step-")?.parse().ok());
+            found.extend(step.map(|step: u64| (step, entry.path())));
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(found)
+    }
+}
+
+/// Why a checkpoint is not resumed.
+enum Unfit {
+    /// It is damaged.
+    Torn(String),
+    /// It is of another network or objective.
+    Other(String),
+}
+
+fn load(path: &Path, setup: &LearnerSetup) -> Result<(Learner, Cursors), Unfit> {
+    let torn = |error: &dyn std::fmt::Display| Unfit::Torn(error.to_string());
+    let facts: Facts = fs::read(path.join(FACTS))
+        .map_err(|error| torn(&error))
+        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| torn(&error)))?;
+    if facts.format_version != FORMAT_VERSION {
+        return Err(Unfit::Other(format!(
+            "its format is version {}, this curiod's is {FORMAT_VERSION}",
+            facts.format_version
+        )));
+    }
+    let mut learner = Learner::new(setup.clone()).map_err(|error| torn(&error))?;
+    if (facts.objective.as_str(), facts.architecture) != (learner.objective(), setup.spec.architecture) {
+        return Err(Unfit::Other(format!(
+            "it is of {} on {:?}",
+            facts.objective, facts.architecture
+        )));
+    }
+    for (name, store) in stores(&learner) {
+        let bytes = fs::read(path.join(name)).map_err(|error| torn(&error))?;
+        if facts.files.get(name).map(String::as_str) != Some(blake3::hash(&bytes).to_hex().as_str()) {
+            return Err(Unfit::Torn(format!("{name} does not match its hash")));
+        }
+        weights::load_into(store, &bytes).map_err(|error| torn(&error))?;
+    }
+    if facts.settings != settings_hash(&setup.config) || facts.image_px != setup.spec.image_px {
+        info!(checkpoint = %path.display(), "resumed with other settings than the checkpoint was made with");
+    }
+    learner.step = facts.step;
+    learner.rate_share = facts.rate_share;
+    learner.loss = facts.loss_bits.map(f64::from_bits);
+    Ok((learner, facts.cursors))
+}
+
+fn settings_hash(config: &LearningConfig) -> String {
+    // Numbers, texts and enums always become JSON; were it not so, any two settings would look alike.
+    let settings = serde_json::to_vec(config).unwrap_or_default();
+    blake3::hash(&settings).to_hex()[..16].to_owned()
+}
+
+/// What is saved, by the name of its file.
+fn stores(learner: &Learner) -> [(&'static str, &VarStore); 4] {
+    [
+        ("encoder.safetensors", &learner.encoder),
+        ("teacher.safetensors", &learner.teacher),
+        ("heads.safetensors", &learner.heads),
+        ("optimiser.safetensors", learner.optimiser.state()),
+    ]
+}
+
+fn failed(error: DurableError) -> LearnError {
+    LearnError::Checkpoint {
+        path: error.path,
+        source: error.source,
+    }
+}

@@ -1,0 +1,88 @@
+//! Learning: draw, augment, step, report what was learnt, checkpoint, hand over a candidate; for ever.
+//! Invariant: a step is a function of (seed, step, buffer, state), so any step can be made again; one thread owns the
+//! weights.
+
+mod adamw;
+pub mod augment;
+mod batch;
+mod checkpoint;
+mod health;
+mod learner;
+mod objective;
+mod pace;
+mod run;
+mod schedule;
+mod simclr;
+mod surprise;
+mod turns;
+
+use std::path::PathBuf;
+
+pub use adamw::AdamW;
+pub use batch::{Batch, Draft, Pixels};
+pub use health::Health;
+pub use learner::{Learner, LearnerSetup, StepReport};
+pub use objective::{Loss, Numerics, Objective, Views};
+pub use run::{Activity, Candidate, LearnSetup, LearnerState, LearnerThread};
+pub use schedule::learning_rate;
+pub use simclr::{SimClr, nt_xent};
+pub use turns::DeviceTurns;
+
+use crate::model::ModelError;
+use crate::replay::ReplayError;
+use crate::sample::ContentError;
+use crate::torch::TorchError;
+
+/// Why learning can not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LearnError {
+    /// libtorch failed.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+    /// A network could not be built, saved or loaded.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The replay buffer failed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// A sample of the buffer is not what it should be.
+    #[error("a sample of the replay buffer can not be learnt from: {0}")]
+    Content(#[from] ContentError),
+    /// A file of a checkpoint could not be read or written.
+    #[error("checkpoint {}: {source}", path.display())]
+    Checkpoint {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread could not be started.
+    #[error("failed to start the thread {name}: {source}")]
+    Thread {
+        /// Its name.
+        name: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Step after step fails, from every checkpoint and at every rate.
+    #[error(
+        "steps up to {step} had a loss or gradient that is no number, again and again\nhint: lower \
+         `learning.learning_rate`, or set `learning.precision = \"fp32\"`"
+    )]
+    Diverged {
+        /// Steps done.
+        step: u64,
+    },
+    /// The threads that augment have ended.
+    #[error("the threads that augment pictures have ended")]
+    AugmentersEnded,
+}
+
+impl From<tch::TchError> for LearnError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Torch(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,461 @@
+//! The learner's thread: the loop, on one page.
+//! Invariant: the samples of step s are drawn after what step s - 2 learnt was reported, so that a batch is a function of
+//! the seed, the step and the buffer.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tch::Device;
+use tracing::{debug, error, info, warn};
+
+use super::batch::{Augmenters, Draft, importance};
+use super::checkpoint::{Checkpoints, Cursors};
+use super::pace::Pace;
+use super::{DeviceTurns, Health, LearnError, Learner, LearnerSetup, StepReport};
+use crate::config::{LearningConfig, PublicationConfig, SamplerKind};
+use crate::ids::{SampleId, StreamName};
+use crate::limits::BATCH_QUEUE_MAX;
+use crate::model::EncoderSpec;
+use crate::replay::ReplayBuffer;
+use crate::rng;
+use crate::torch;
+
+/// How long a learner with nothing to do sleeps before it looks again.
+const IDLE: Duration = Duration::from_millis(200);
+
+/// Share of the learning rate below which a learner that fails again and again is given up: eight recoveries.
+const RATE_SHARE_MIN: f64 = 1.0 / 256.0;
+
+/// How much lower than the others' the learner's priority is: queries and arrivals go first.
+const NICENESS: i32 = 10;
+
+/// What a stream's learner is started with.
+#[derive(Clone, Debug)]
+pub struct LearnSetup {
+    /// The stream; names the threads.
+    pub stream: StreamName,
+    /// How it learns.
+    pub config: LearningConfig,
+    /// When it hands over candidates.
+    pub publication: PublicationConfig,
+    /// How the replay buffer draws.
+    pub sampler: SamplerKind,
+    /// The network.
+    pub spec: EncoderSpec,
+    /// Where it computes.
+    pub device: Device,
+    /// Threads of one operation.
+    pub learn_threads: usize,
+    /// Threads that render views.
+    pub augment_threads: usize,
+    /// The folder of its checkpoints.
+    pub checkpoints: PathBuf,
+    /// Steps of the published model; 0 when there is none.
+    pub published_step: u64,
+}
+
+/// Weights that ask to be published.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The stream.
+    pub stream: StreamName,
+    /// Steps done.
+    pub step: u64,
+    /// The network.
+    pub spec: EncoderSpec,
+    /// The student's weights, as safetensors.
+    pub student: Vec<u8>,
+    /// The teacher's weights, as safetensors.
+    pub teacher: Vec<u8>,
+    /// Every sample up to this one had arrived.
+    pub watermark: SampleId,
+    /// The loss, smoothed.
+    pub loss: Option<f64>,
+}
+
+/// What a learner is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Activity {
+    /// Steps.
+    Learning,
+    /// Nothing: there are too few samples yet.
+    #[default]
+    Waiting,
+    /// Nothing: what there is has been replayed often enough.
+    Bored,
+    /// Nothing: somebody paused it.
+    Paused,
+    /// Nothing more: why.
+    Failed(String),
+}
+
+/// A learner in numbers.
+#[derive(Clone, Debug, Default)]
+pub struct LearnerState {
+    /// What it is doing.
+    pub activity: Activity,
+    /// Steps done in its life.
+    pub step: u64,
+    /// Steps a second, over the last minute.
+    pub steps_per_s: f64,
+    /// Share of the last minute spent on steps, 0 to 1.
+    pub duty_cycle: f64,
+    /// The loss, smoothed. None before the first step.
+    pub loss: Option<f64>,
+    /// Joint length of the last step's gradients.
+    pub grad_norm: Option<f64>,
+    /// The network's health when it was last measured.
+    pub health: Option<Health>,
+    /// Error of what is seen for the first time over the error of all.
+    pub surprise: Option<f64>,
+    /// Steps that failed since the start.
+    pub failed_steps: u64,
+    /// Why the newest checkpoint could not be written, if it could not. Learning goes on.
+    pub checkpoint_failure: Option<String>,
+    /// When the loop last went round: a learner that is stuck leaves it behind.
+    pub alive_at: Option<Instant>,
+}
+
+/// A stream's learner, on a thread of its own.
+pub struct LearnerThread {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    paused: AtomicBool,
+    state: Mutex<LearnerState>,
+}
+
+impl LearnerThread {
+    /// Resumes the newest checkpoint and starts to learn. `deliver` takes candidates and must not block.
+    pub fn start(
+        setup: LearnSetup,
+        replay: Arc<ReplayBuffer>,
+        turns: Arc<DeviceTurns>,
+        deliver: impl Fn(Candidate) + Send + 'static,
+    ) -> Result<Self, LearnError> {
+        let checkpoints = Checkpoints::open(&setup.checkpoints, setup.config.checkpoints_kept)?;
+        let shared = Arc::new(Shared::default());
+        let name = format!("learn-{}", setup.stream);
+        let body = {
+            let shared = Arc::clone(&shared);
+            move || {
+                let stream = setup.stream.clone();
+                let ended = catch_unwind(AssertUnwindSafe(|| {
+                    Loop::new(setup, replay, turns, checkpoints, &shared, deliver)?.run()
+                }));
+                let failure = match ended {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => error.to_string(),
+                    Err(panic) => format!("panicked: {}", panic_text(&*panic)),
+                };
+                error!(%stream, failure, "the learner ended; restart the daemon to resume from the last checkpoint");
+                shared.state.lock().activity = Activity::Failed(failure);
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name(name.clone())
+            .spawn(body)
+            .map_err(|source| LearnError::Thread { name, source })?;
+        Ok(Self { shared, thread })
+    }
+
+    /// The learner in numbers.
+    pub fn state(&self) -> LearnerState {
+        self.shared.state.lock().clone()
+    }
+
+    /// Pauses it, or lets it go on.
+    pub fn pause(&self, paused: bool) {
+        self.shared.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Asks it to finish its step, write a checkpoint and end.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until it has ended.
+    pub fn join(self) {
+        self.stop();
+        // Its panics are caught where it runs.
+        let _ = self.thread.join();
+    }
+}
+
+struct Loop<'a, Deliver> {
+    setup: LearnSetup,
+    batch: usize,
+    replay: Arc<ReplayBuffer>,
+    turns: Arc<DeviceTurns>,
+    checkpoints: Checkpoints,
+    shared: &'a Shared,
+    deliver: Deliver,
+    learner: Learner,
+    cursors: Cursors,
+    augmenters: Augmenters,
+    /// Drafts under way, oldest first: whether each of their samples was seen for the first time.
+    under_way: std::collections::VecDeque<Vec<bool>>,
+    pace: Pace,
+    saved_at: Instant,
+    saved_step: u64,
+    /// The step of the last candidate, or of the published model.
+    candidate_step: u64,
+}
+
+impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
+    fn new(
+        setup: LearnSetup,
+        replay: Arc<ReplayBuffer>,
+        turns: Arc<DeviceTurns>,
+        checkpoints: Checkpoints,
+        shared: &'a Shared,
+        deliver: Deliver,
+    ) -> Result<Self, LearnError> {
+        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+            warn!(%error, "the learner keeps its priority; queries may wait for it");
+        }
+        torch::set_threads(setup.learn_threads);
+        let batch = setup.spec.batch(&setup.config);
+        let learner = LearnerSetup {
+            config: setup.config.clone(),
+            spec: setup.spec,
+            batch,
+            device: setup.device,
+        };
+        let (learner, mut cursors) = checkpoints.restore(&learner)?;
+        if cursors.next_candidate == 0 {
+            cursors.next_candidate = setup.publication.first_candidate_steps;
+        }
+        let augmenters = Augmenters::start(&setup.stream, setup.spec.image_px, setup.device, setup.augment_threads)?;
+        let saved_step = learner.steps();
+        let now = Instant::now();
+        Ok(Self {
+            candidate_step: setup.published_step,
+            setup,
+            batch,
+            replay,
+            turns,
+            checkpoints,
+            shared,
+            deliver,
+            learner,
+            cursors,
+            augmenters,
+            under_way: std::collections::VecDeque::new(),
+            pace: Pace::new(now),
+            saved_at: now,
+            saved_step,
+        })
+    }
+
+    fn run(mut self) -> Result<(), LearnError> {
+        while !self.shared.stop.load(Ordering::Relaxed) {
+            let activity = self.activity();
+            let learning = activity == Activity::Learning;
+            self.tell(activity);
+            let next = if learning {
+                self.draw()?;
+                self.under_way.pop_front()
+            } else {
+                None
+            };
+            match next {
+                Some(first_visits) => self.learn(first_visits)?,
+                None => self.idle()?,
+            }
+            if self.saved_at.elapsed() >= Duration::from_secs(self.setup.config.checkpoint_s) {
+                self.checkpoint()?;
+            }
+        }
+        self.checkpoint()
+    }
+
+    /// Sleeps until something changes. What little a small inbox has taught by now is handed over: no more steps may come.
+    fn idle(&mut self) -> Result<(), LearnError> {
+        let since = self.learner.steps().saturating_sub(self.candidate_step);
+        let worth_it = if self.candidate_step == 0 {
+            1
+        } else {
+            self.setup.publication.candidate_steps / 4
+        };
+        if since >= worth_it.max(1) && self.activity() == Activity::Bored {
+            self.hand_over()?;
+        }
+        self.replay.wait_for_change(self.replay.changes(), IDLE);
+        Ok(())
+    }
+
+    fn activity(&self) -> Activity {
+        let counts = self.replay.counts();
+        if self.shared.paused.load(Ordering::Relaxed) {
+            Activity::Paused
+        } else if ((counts.samples - counts.exam_samples) as usize) < self.setup.config.samples_min {
+            Activity::Waiting
+        } else if self.under_way.is_empty() && !self.replay.may_draw(self.batch) {
+            Activity::Bored
+        } else {
+            Activity::Learning
+        }
+    }
+
+    /// Keeps as many batches under way as fit.
+    fn draw(&mut self) -> Result<(), LearnError> {
+        while self.under_way.len() < BATCH_QUEUE_MAX && self.replay.may_draw(self.batch) {
+            let (seed, step) = (
+                self.setup.config.seed,
+                self.learner.steps() + self.under_way.len() as u64,
+            );
+            let draw = self.replay.draw(self.batch, &mut rng::for_step(seed, step, 0))?;
+            if draw.samples.len() < self.batch {
+                break;
+            }
+            let counts = self.replay.counts();
+            let weights = match self.setup.sampler {
+                SamplerKind::Uniform => vec![1.0; self.batch],
+                SamplerKind::Prioritized => importance(&draw, counts.samples - counts.exam_samples),
+            };
+            self.under_way
+                .push_back(draw.samples.iter().map(|sample| sample.visits == 0).collect());
+            self.augmenters.send(Draft {
+                step,
+                seed,
+                draw,
+                weights,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Takes the step of the oldest batch under way.
+    fn learn(&mut self, first_visits: Vec<bool>) -> Result<(), LearnError> {
+        let batch = self.augmenters.receive()?;
+        let turn = self.turns.take();
+        let start = Instant::now();
+        let report = self.learner.step(batch)?;
+        let now = Instant::now();
+        drop(turn);
+        self.pace.step(now, now - start);
+        self.replay.report(&report.evidence)?;
+        self.cursors
+            .surprise
+            .observe(report.evidence.iter().map(|evidence| evidence.error).zip(first_visits));
+        debug!(
+            step = self.learner.steps(),
+            loss = report.loss,
+            grad_norm = report.grad_norm,
+            "stepped"
+        );
+        self.note(&report);
+        if report.diverged {
+            self.recover()?;
+        }
+        if self.learner.steps() >= self.cursors.next_candidate {
+            self.hand_over()?;
+        }
+        Ok(())
+    }
+
+    /// Back to the last good checkpoint, at half the rate. Steps go on counting: the same batches would fail again.
+    fn recover(&mut self) -> Result<(), LearnError> {
+        let rate_share = self.learner.rate_share / 2.0;
+        if rate_share < RATE_SHARE_MIN {
+            return Err(LearnError::Diverged {
+                step: self.learner.step,
+            });
+        }
+        let (mut learner, _) = self.checkpoints.restore(&self.learner.setup)?;
+        let (step, from) = (self.learner.step, learner.step);
+        warn!(stream = %self.setup.stream, step, from, rate_share, "went back to the last good checkpoint");
+        learner.go_on_from(&self.learner, rate_share);
+        self.learner = learner;
+        Ok(())
+    }
+
+    fn hand_over(&mut self) -> Result<(), LearnError> {
+        let step = self.learner.steps();
+        self.candidate_step = step;
+        if !self.learner.is_finite()? {
+            warn!(stream = %self.setup.stream, step, "made no candidate: its weights are no numbers");
+            return Ok(());
+        }
+        self.cursors.next_candidate = step + self.setup.publication.candidate_steps + step / 4;
+        let (student, teacher) = self.learner.weights()?;
+        info!(stream = %self.setup.stream, step, loss = self.learner.loss(), "handed over a candidate");
+        (self.deliver)(Candidate {
+            stream: self.setup.stream.clone(),
+            step,
+            spec: self.setup.spec,
+            student,
+            teacher,
+            watermark: SampleId(self.replay.changes().0),
+            loss: self.learner.loss(),
+        });
+        Ok(())
+    }
+
+    /// Writes a checkpoint when there is something new and sound to keep. One that can not be written, as on a full disk, is
+    /// tried again later.
+    fn checkpoint(&mut self) -> Result<(), LearnError> {
+        let step = self.learner.steps();
+        self.saved_at = Instant::now();
+        if step <= self.saved_step || !self.learner.is_finite()? {
+            return Ok(());
+        }
+        let failure = match self.checkpoints.save(&self.learner, &self.cursors) {
+            Ok(()) => {
+                self.saved_step = step;
+                info!(stream = %self.setup.stream, step, "wrote a checkpoint");
+                None
+            }
+            Err(error) => {
+                error!(stream = %self.setup.stream, step, %error, "failed to write a checkpoint; learning goes on");
+                Some(error.to_string())
+            }
+        };
+        self.shared.state.lock().checkpoint_failure = failure;
+        Ok(())
+    }
+
+    fn tell(&mut self, activity: Activity) {
+        let (steps_per_s, duty_cycle) = self.pace.read(Instant::now());
+        let mut state = self.shared.state.lock();
+        state.activity = activity;
+        state.step = self.learner.steps();
+        state.steps_per_s = steps_per_s;
+        state.duty_cycle = duty_cycle;
+        state.loss = self.learner.loss();
+        state.surprise = self.cursors.surprise.value();
+        state.failed_steps = self.learner.failed_steps();
+        state.alive_at = Some(Instant::now());
+    }
+
+    fn note(&self, report: &StepReport) {
+        let mut state = self.shared.state.lock();
+        state.grad_norm = Some(report.grad_norm);
+        if report.health.is_some() {
+            state.health = report.health;
+        }
+    }
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    // libtorch's texts go on with a C++ stack.
+    text.unwrap_or("no text").lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

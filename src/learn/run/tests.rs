@@ -1,0 +1,129 @@
+//! Spoilt weights, which no data can bring about from outside.
+
+use tch::Tensor;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::config::{Precision, ReplayConfig};
+use crate::ids::SourceHash;
+use crate::model::{Architecture, Embedder};
+use crate::replay::NewSource;
+use crate::sample::{Content, ImageTile};
+
+/// A loop over a few pictures, stepped by hand.
+fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<'_, fn(Candidate)>)) {
+    let (replay, _) = ReplayBuffer::open(&dir.join("replay"), &ReplayConfig::default(), 0).unwrap();
+    let source = |number: u8| NewSource {
+        hash: SourceHash([number; 32]),
+        path: vec![number],
+        bytes: 1,
+        taken_at: Timestamp(0),
+        samples: vec![
+            Content::Image(ImageTile {
+                width: 32,
+                height: 32,
+                rgb: vec![number; 32 * 32 * 3],
+            })
+            .encode(),
+        ],
+    };
+    replay.insert((1..41).map(source).collect()).unwrap();
+    let setup = LearnSetup {
+        stream: "pictures".parse().unwrap(),
+        config: LearningConfig {
+            batch: 8,
+            precision: Precision::Fp32,
+            ..Default::default()
+        },
+        publication: PublicationConfig {
+            first_candidate_steps: 4,
+            ..Default::default()
+        },
+        sampler: SamplerKind::Uniform,
+        spec: EncoderSpec {
+            architecture: Architecture::ResnetTiny,
+            image_px: 32,
+        },
+        device: Device::Cpu,
+        learn_threads: 1,
+        augment_threads: 1,
+        checkpoints: dir.join("checkpoints"),
+        published_step: 0,
+    };
+    let checkpoints = Checkpoints::open(&setup.checkpoints, 3).unwrap();
+    let deliver: fn(Candidate) = |candidate| {
+        let encoder = Embedder::open(&candidate.spec, &candidate.student, Device::Cpu).unwrap();
+        let tile = ImageTile {
+            width: 32,
+            height: 32,
+            rgb: vec![9; 32 * 32 * 3],
+        };
+        assert!(
+            encoder.embed(&[&tile]).unwrap().iter().all(|v| v.is_finite()),
+            "spoilt weights were handed over"
+        );
+    };
+    let shared = Shared::default();
+    check(Loop::new(setup, Arc::new(replay), Arc::default(), checkpoints, &shared, deliver).unwrap());
+}
+
+impl<Deliver: Fn(Candidate)> Loop<'_, Deliver> {
+    fn steps(&mut self, count: usize) -> Result<(), LearnError> {
+        for _ in 0..count {
+            self.draw()?;
+            let first_visits = self.under_way.pop_front().unwrap();
+            self.learn(first_visits)?;
+        }
+        Ok(())
+    }
+
+    fn spoil(&mut self) {
+        let _no_grad = tch::no_grad_guard();
+        let mut weight = self.learner.encoder.variables()["layer1.0.conv1.weight"].shallow_clone();
+        let _ = weight.fill_(f64::NAN);
+    }
+}
+
+fn finite(weights: &Tensor) -> bool {
+    weights.isfinite().all().int64_value(&[]) == 1
+}
+
+#[test]
+fn spoilt_weights_are_neither_kept_nor_published_and_the_last_good_ones_come_back_at_half_the_rate() {
+    let dir = tempfile::tempdir().unwrap();
+    by_hand(dir.path(), |mut this| {
+        this.steps(2).unwrap();
+        this.checkpoint().unwrap();
+        this.spoil();
+        this.checkpoint().unwrap();
+        assert_eq!(this.saved_step, 2);
+        this.steps(2).unwrap(); // the candidate of step 4 is spoilt
+        this.checkpoint().unwrap();
+        assert_eq!((this.saved_step, this.learner.rate_share), (2, 1.0));
+        this.steps(1).unwrap();
+        assert_eq!(
+            (
+                this.learner.steps(),
+                this.learner.rate_share,
+                this.learner.failed_steps()
+            ),
+            (5, 0.5, 3)
+        );
+        assert!(this.learner.encoder.variables().values().all(finite));
+        this.steps(1).unwrap();
+        assert_eq!(this.learner.failed_steps(), 3);
+    });
+}
+
+#[test]
+fn a_learner_that_fails_from_every_checkpoint_gives_up_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    by_hand(dir.path(), |mut this| {
+        let error = (0..20).find_map(|_| {
+            this.spoil();
+            this.steps(3).err()
+        });
+        let text = error.unwrap().to_string();
+        assert!(text.contains("lower `learning.learning_rate`"), "{text}");
+    });
+}
