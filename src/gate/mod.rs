@@ -1,0 +1,164 @@
+//! The gate: the only judge of whether a candidate is published.
+//! Invariant: an [`Accepted`] names bytes that were read back from the disk, examined on pictures that were never
+//! trained on, and passed every rule of [`rules`].
+//!
+//! What is guaranteed: with at least [`EXAM_PICTURES_MIN`] exam pictures, a candidate whose expected view retrieval
+//! on pictures like the exam's is worse than the published model's, or the best one's, by more than the margin
+//! passes with a probability of at most 1 - `confidence`, per verdict, with the gallery taken as given
+//! (see [`statistics`]). It says nothing of any other task.
+
+mod exam;
+mod probes;
+mod report;
+mod room;
+mod rules;
+pub mod statistics;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tch::Device;
+
+use crate::config::PublicationConfig;
+use crate::ids::Generation;
+use crate::model::{EncoderSpec, ModelError};
+use crate::replay::{ReplayBuffer, ReplayError};
+use crate::sample::ContentError;
+pub use exam::{CANARIES, EXAM_PICTURES_MIN, PAIRS};
+use exam::{CHUNK, Exam};
+pub use report::{
+    Accepted, Baselines, Comparison, Difference, ExamSummary, Measured, Network, Rejected, Report, Verdict,
+};
+use room::{Memory, Room};
+use rules::Decision;
+pub use rules::{RANK_SHARE_PUBLISHED, RANK_SHARE_RANDOM, STD_SHARE_RANDOM};
+
+/// A candidate as it lies in staging.
+pub struct Submission {
+    /// Steps done.
+    pub step: u64,
+    /// The network.
+    pub encoder: EncoderSpec,
+    /// The student's weights, safetensors.
+    pub student: Vec<u8>,
+    /// The teacher's weights, safetensors.
+    pub teacher: Vec<u8>,
+}
+
+impl Submission {
+    fn weights(&self, network: Network) -> &[u8] {
+        match network {
+            Network::Student => &self.student,
+            Network::Teacher => &self.teacher,
+        }
+    }
+}
+
+/// A model of before that a candidate is compared with.
+pub struct Incumbent {
+    /// Its number.
+    pub generation: Generation,
+    /// Its steps.
+    pub step: u64,
+    /// Its network.
+    pub encoder: EncoderSpec,
+    /// Its weights, safetensors.
+    pub weights: Vec<u8>,
+}
+
+/// Why no verdict was reached.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// A model could not be loaded or run.
+    #[error("a model could not be examined: {0}")]
+    Model(#[from] ModelError),
+    /// A picture could not be read.
+    #[error("the exam could not be read: {0}")]
+    Replay(#[from] ReplayError),
+    /// A picture is not one.
+    #[error("the exam holds a sample that is no picture: {0}")]
+    Content(#[from] ContentError),
+    /// The daemon is stopping.
+    #[error("the exam was broken off because the daemon is stopping")]
+    Stopped,
+}
+
+/// The judge of one stream. Keeps what the incumbents answered, so that only what is new is embedded.
+pub struct Gate {
+    config: PublicationConfig,
+    device: Device,
+    replay: Arc<ReplayBuffer>,
+    stop: Arc<AtomicBool>,
+    memory: Memory,
+}
+
+impl Gate {
+    /// A judge of a stream's candidates. `stop` breaks an exam off within one batch.
+    pub fn new(config: PublicationConfig, device: Device, replay: Arc<ReplayBuffer>, stop: Arc<AtomicBool>) -> Self {
+        Self {
+            config,
+            device,
+            replay,
+            stop,
+            memory: Memory::default(),
+        }
+    }
+
+    /// Examines a candidate beside the published model and the best so far, which may be one and the same.
+    pub fn judge(
+        &mut self,
+        candidate: &Submission,
+        published: Option<&Incumbent>,
+        best: Option<&Incumbent>,
+    ) -> Result<Verdict, GateError> {
+        let _no_grad = tch::no_grad_guard();
+        let px = candidate.encoder.image_px;
+        let mut exam = Exam::collect(&self.replay, self.config.exam_samples_max);
+        let mut room = Room::open(&mut self.memory, self.device, exam.digest(), candidate, published, best)?;
+        for (index, pictures) in exam.clean().chunks(CANARIES).enumerate() {
+            let shown = exam::read(&self.replay, pictures, |_, tile| vec![tile])?;
+            room.show_clean(&shown, index == 0, || self.check_stop())?;
+        }
+        room.measure_clean(&mut exam);
+        for pictures in exam.pictures.chunks(CHUNK) {
+            let shown = exam::read(&self.replay, pictures, |picture, tile| exam::views(picture, &tile, px))?;
+            room.show_views(&shown, || self.check_stop())?;
+        }
+        room.measure_views(&mut exam);
+
+        let report = room.report(&exam, &self.config);
+        let is_published = |network| published.is_some_and(|p| p.weights == candidate.weights(network));
+        let decision = rules::decide(&report, candidate.step, is_published);
+        let accepted = match &decision {
+            Decision::Accept { network, .. } => Some(*network),
+            Decision::Reject { .. } => None,
+        };
+        self.memory = room.close(&exam, &report.baselines, accepted);
+        Ok(match decision {
+            Decision::Reject { reason } => Verdict::Rejected(Rejected { reason, report }),
+            Decision::Accept { network, best, reason } => Verdict::Accepted(Accepted {
+                network,
+                weights_hash: blake3::hash(candidate.weights(network)).to_hex().to_string(),
+                best,
+                reason,
+                report,
+            }),
+        })
+    }
+
+    /// Forgets what was kept of earlier exams: after a panic, nothing of it is trusted.
+    pub fn forget(&mut self) {
+        self.memory = Memory::default();
+    }
+
+    fn check_stop(&self) -> Result<(), GateError> {
+        if self.stop.load(Ordering::Relaxed) {
+            Err(GateError::Stopped)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

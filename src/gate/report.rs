@@ -1,0 +1,290 @@
+//! What the gate measured, and the proof that it accepted: every number that a verdict rests on.
+//! Always true: only this room makes an [`Accepted`], and it names the very bytes that were judged.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::Generation;
+
+/// Which of a candidate's two networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// The one that is trained.
+    Student,
+    /// Its slow moving average.
+    Teacher,
+}
+
+impl Network {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Student, Self::Teacher];
+
+    /// The one that this is not.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Student => Self::Teacher,
+            Self::Teacher => Self::Student,
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Student => "student",
+            Self::Teacher => "teacher",
+        })
+    }
+}
+
+/// Every number of one judgement.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// What the networks were examined on.
+    pub exam: ExamSummary,
+    /// The candidate's student.
+    pub student: Measured,
+    /// The candidate's teacher.
+    pub teacher: Measured,
+    /// Against the published model; none before the first.
+    pub published: Option<Comparison>,
+    /// Against the best so far.
+    pub best: Option<Comparison>,
+    /// What nothing learnt gets on the same views.
+    pub baselines: Baselines,
+}
+
+impl Report {
+    /// What was measured of one of the two networks.
+    pub fn of(&self, network: Network) -> &Measured {
+        match network {
+            Network::Student => &self.student,
+            Network::Teacher => &self.teacher,
+        }
+    }
+}
+
+/// What the networks were examined on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExamSummary {
+    /// Held-out pictures: the units of every comparison.
+    pub pictures: usize,
+    /// Pictures on which spread and rank were measured: the exam's, filled up from the buffer while there are few.
+    pub clean_pictures: usize,
+    /// Pairs of augmented views of each picture.
+    pub pairs: usize,
+    /// Names the set of pictures: the first 16 hexadecimal digits of a hash over their sources.
+    pub digest: String,
+    /// Points by which a lower bound may be below 0.
+    pub margin_points: f64,
+    /// One-sided confidence of a verdict.
+    pub confidence: f64,
+}
+
+/// What was measured of one network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Whether every number of every vector is one.
+    pub finite: bool,
+    /// Whether the canaries get the same vectors again, in another order and other batches.
+    pub deterministic: bool,
+    /// Mean standard deviation of a dimension over the pictures, times the root of the number of dimensions:
+    /// 0 for a constant, 1 for directions spread evenly.
+    pub std: Option<f64>,
+    /// Effective rank of the vectors (RankMe, Garrido et al. 2023, equation 3).
+    pub rank: Option<f64>,
+    /// Share of views that find their picture's other view first among those of all pictures (R@1, 0 to 1).
+    pub retrieval: Option<f64>,
+}
+
+/// A candidate beside a model of before, on the same views.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The model of before.
+    pub generation: Generation,
+    /// Its steps.
+    pub step: u64,
+    /// What was measured of it now.
+    pub measured: Measured,
+    /// The student's retrieval less its own.
+    pub student: Option<Difference>,
+    /// The teacher's retrieval less its own.
+    pub teacher: Option<Difference>,
+    /// Share of each picture's 10 nearest that the student keeps.
+    pub student_neighbours_kept: Option<f64>,
+    /// Share of each picture's 10 nearest that the teacher keeps.
+    pub teacher_neighbours_kept: Option<f64>,
+}
+
+impl Comparison {
+    /// The difference of one of the two networks.
+    pub fn difference(&self, network: Network) -> Option<Difference> {
+        match network {
+            Network::Student => self.student,
+            Network::Teacher => self.teacher,
+        }
+    }
+}
+
+/// A paired difference of retrieval, over pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Mean, -1 to 1.
+    pub mean: f64,
+    /// Its lower bound, at a confidence that allows for having looked at two networks.
+    pub lower_bound: f64,
+}
+
+/// What nothing learnt gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Baselines {
+    /// The same network with random weights of a fixed seed.
+    pub random_encoder: Measured,
+    /// Retrieval by the views' own pixels, at 16 x 16, each view's mean taken off.
+    pub raw_pixels_retrieval: Option<f64>,
+}
+
+/// The gate's word that these weights may be published. Only the gate can make one:
+///
+/// ```compile_fail,E0451
+/// # use curiod::gate::{Accepted, Network, Report};
+/// fn forge(report: Report) -> Accepted {
+///     Accepted { network: Network::Student, weights_hash: String::new(), best: true, reason: String::new(), report }
+/// }
+/// ```
+///
+/// and publishing takes one, so that publishing ungated does not compile:
+///
+/// ```compile_fail,E0061
+/// # use curiod::registry::{Published, Registry, RegistryError, Staged};
+/// fn publish(registry: &Registry, staged: Staged) -> Result<Published, RegistryError> {
+///     registry.publish(staged)
+/// }
+/// ```
+///
+/// while with one it does:
+///
+/// ```
+/// # use curiod::gate::{Accepted, Network, Report};
+/// # use curiod::registry::{Published, Registry, RegistryError, Staged};
+/// fn publish(registry: &Registry, staged: Staged, accepted: Accepted) -> Result<Published, RegistryError> {
+///     registry.publish(staged, accepted)
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Accepted {
+    pub(super) network: Network,
+    pub(super) weights_hash: String,
+    pub(super) best: bool,
+    pub(super) reason: String,
+    pub(super) report: Report,
+}
+
+impl Accepted {
+    /// Which of the candidate's networks the exam preferred.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// blake3 of the weights that were judged, in hexadecimal.
+    pub fn weights_hash(&self) -> &str {
+        &self.weights_hash
+    }
+
+    /// Whether nothing published so far is better on the exam.
+    pub fn is_best(&self) -> bool {
+        self.best
+    }
+
+    /// The verdict in one sentence.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Every number it rests on.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Every number it rests on.
+    pub fn into_report(self) -> Report {
+        self.report
+    }
+}
+
+/// The gate's word that a candidate is not published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejected {
+    pub(super) reason: String,
+    pub(super) report: Report,
+}
+
+impl Rejected {
+    /// The verdict in one sentence.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Every number it rests on.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
+
+/// A judgement.
+#[derive(Debug)]
+pub enum Verdict {
+    /// One of the candidate's networks may be published.
+    Accepted(Accepted),
+    /// Neither may.
+    Rejected(Rejected),
+}
+
+impl Verdict {
+    /// The verdict in one sentence.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Accepted(accepted) => accepted.reason(),
+            Self::Rejected(rejected) => rejected.reason(),
+        }
+    }
+
+    /// Every number it rests on.
+    pub fn report(&self) -> &Report {
+        match self {
+            Self::Accepted(accepted) => accepted.report(),
+            Self::Rejected(rejected) => rejected.report(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Accepted {
+    /// The gate's word, for tests of what comes after the gate.
+    pub(crate) fn for_tests(network: Network, weights: &[u8], best: bool) -> Self {
+        let exam = ExamSummary {
+            pictures: 0,
+            clean_pictures: 0,
+            pairs: 0,
+            digest: String::new(),
+            margin_points: 0.5,
+            confidence: 0.95,
+        };
+        Self {
+            network,
+            weights_hash: blake3::hash(weights).to_hex().to_string(),
+            best,
+            reason: "accepted by a test".to_owned(),
+            report: Report {
+                exam,
+                student: Measured::default(),
+                teacher: Measured::default(),
+                published: None,
+                best: None,
+                baselines: Baselines::default(),
+            },
+        }
+    }
+}

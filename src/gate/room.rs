@@ -1,0 +1,274 @@
+//! Who sits the exam: the candidate's two networks, the models of before, and the baselines.
+//! Always true: everyone is shown the same views; who answered before is asked only about new pictures.
+
+use std::collections::HashMap;
+
+use tch::Device;
+
+use super::exam::{Answers, Exam, Picture, Shown, Taker};
+use super::report::{Baselines, Comparison, Difference, ExamSummary, Measured, Network, Report};
+use super::{GateError, Incumbent, PAIRS, Submission, probes, statistics};
+use crate::config::PublicationConfig;
+use crate::ids::{Generation, Space};
+use crate::model::{Embedder, EncoderSpec, effective_rank, spread};
+
+/// Seed of the random encoder that is the baseline.
+const RANDOM_ENCODER_SEED: u64 = 0;
+
+/// Largest difference of a number of a vector when a canary is embedded again, beside other pictures: the order of
+/// summation may change, the answer may not.
+const REPEAT_TOLERANCE: f32 = 1e-4;
+
+/// Pictures below which nothing can be compared with anything.
+pub(super) const PICTURES_MIN: usize = 2;
+
+/// What one judgement leaves for the next.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// What the models that stay answered to the views, at this side.
+    views: HashMap<(Space, u32), Answers>,
+    /// What the baselines got.
+    baselines: Option<(ExamKey, Baselines)>,
+}
+
+/// Baselines are the same while the pictures and the network are.
+type ExamKey = (String, EncoderSpec);
+
+/// Everyone who is examined.
+pub(super) struct Room {
+    px: u32,
+    key: ExamKey,
+    student: Seat,
+    teacher: Seat,
+    published: Option<Seat>,
+    /// None when it is the published one.
+    best: Option<Seat>,
+    /// Random encoder and pixels; none when their marks are known.
+    baselines: Option<[Seat; 2]>,
+    known_baselines: Baselines,
+}
+
+/// One of them, and the answers.
+struct Seat {
+    taker: Taker,
+    space: Space,
+    /// The generation and its steps, of a model of before.
+    origin: Option<(Generation, u64)>,
+    clean: Answers,
+    views: Answers,
+    measured: Measured,
+    /// Retrieval of each picture.
+    scores: Vec<f64>,
+}
+
+impl Room {
+    /// Loads every network that takes part.
+    pub(super) fn open(
+        memory: &mut Memory,
+        device: Device,
+        digest: String,
+        candidate: &Submission,
+        published: Option<&Incumbent>,
+        best: Option<&Incumbent>,
+    ) -> Result<Self, GateError> {
+        let (encoder, px) = (&candidate.encoder, candidate.encoder.image_px);
+        let open = |encoder: &EncoderSpec, weights: &[u8]| -> Result<Seat, GateError> {
+            let embedder = Embedder::open(encoder, weights, device)?;
+            Ok(Seat::new(Taker::Network(embedder), Space::of_weights(weights)))
+        };
+        let mut incumbent = |incumbent: Option<&Incumbent>| -> Result<Option<Seat>, GateError> {
+            let Some(incumbent) = incumbent else { return Ok(None) };
+            let mut seat = open(&incumbent.encoder, &incumbent.weights)?;
+            seat.origin = Some((incumbent.generation, incumbent.step));
+            seat.views = memory.views.remove(&(seat.space.clone(), px)).unwrap_or_default();
+            Ok(Some(seat))
+        };
+        let other_best = best.filter(|best| published.is_none_or(|p| p.generation != best.generation));
+        let (published, best) = (incumbent(published)?, incumbent(other_best)?);
+        let key = (digest, *encoder);
+        let known = memory.baselines.take().filter(|(of, _)| *of == key);
+        let baselines = if known.is_some() {
+            None
+        } else {
+            let random = Taker::Network(Embedder::random(encoder, RANDOM_ENCODER_SEED, device)?);
+            let seat = |taker| Seat::new(taker, Space::of_weights(b""));
+            Some([seat(random), seat(Taker::Pixels)])
+        };
+        Ok(Self {
+            px,
+            key,
+            student: open(encoder, &candidate.student)?,
+            teacher: open(encoder, &candidate.teacher)?,
+            published,
+            best,
+            baselines,
+            known_baselines: known.map(|(_, baselines)| baselines).unwrap_or_default(),
+        })
+    }
+
+    /// Shows everyone pictures as they are; the canaries twice, the second time in another order, so that a network whose
+    /// answer depends on its neighbours is found out.
+    pub(super) fn show_clean(
+        &mut self,
+        shown: &[Shown],
+        canaries: bool,
+        go_on: impl Fn() -> Result<(), GateError>,
+    ) -> Result<(), GateError> {
+        let turned: Vec<&Shown> = shown.iter().rev().collect();
+        for seat in self.seats() {
+            go_on()?;
+            seat.clean.ask(&seat.taker, shown.iter())?;
+            if canaries {
+                let mut again = Answers::default();
+                again.ask(&seat.taker, turned.iter().copied())?;
+                seat.measured.deterministic = again.agrees(&seat.clean, REPEAT_TOLERANCE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finiteness, spread and rank, on the pictures that everyone answered; the others leave the exam.
+    pub(super) fn measure_clean(&mut self, exam: &mut Exam) {
+        exam.retain(|picture| self.student.clean.has(picture));
+        let pictures = exam.clean();
+        for seat in self.seats() {
+            seat.measured.finite = seat.clean.finite();
+            if seat.measured.finite && pictures.len() >= PICTURES_MIN {
+                let z = seat.clean.matrix(&pictures, 0, 1);
+                seat.measured.std = Some(spread(&z));
+                seat.measured.rank = Some(effective_rank(&z));
+            }
+        }
+    }
+
+    /// Shows the augmented views to everyone whose answers are finite.
+    pub(super) fn show_views(
+        &mut self,
+        shown: &[Shown],
+        go_on: impl Fn() -> Result<(), GateError>,
+    ) -> Result<(), GateError> {
+        for seat in self.seats().filter(|seat| seat.measured.finite) {
+            go_on()?;
+            seat.views.ask(&seat.taker, shown.iter())?;
+        }
+        Ok(())
+    }
+
+    /// Retrieval, on the pictures whose views everyone answered; the others leave the exam.
+    pub(super) fn measure_views(&mut self, exam: &mut Exam) {
+        let mut finite: Vec<&mut Seat> = self.seats().filter(|seat| seat.measured.finite).collect();
+        exam.pictures
+            .retain(|picture| finite.iter().all(|seat| seat.views.has(picture)));
+        if exam.pictures.len() < PICTURES_MIN {
+            return;
+        }
+        for seat in &mut finite {
+            seat.scores = seat.views.retrieval(&exam.pictures);
+            seat.measured.retrieval = Some(statistics::mean(&seat.scores));
+        }
+    }
+
+    /// Every number of the judgement.
+    pub(super) fn report(&self, exam: &Exam, config: &PublicationConfig) -> Report {
+        let clean = exam.clean();
+        let compare = |seat: Option<&Seat>| {
+            let seat = seat?;
+            let (generation, step) = seat.origin?;
+            Some(Comparison {
+                generation,
+                step,
+                measured: seat.measured,
+                student: self.student.difference(seat, config.confidence),
+                teacher: self.teacher.difference(seat, config.confidence),
+                student_neighbours_kept: self.student.neighbours_kept(seat, &clean),
+                teacher_neighbours_kept: self.teacher.neighbours_kept(seat, &clean),
+            })
+        };
+        Report {
+            exam: ExamSummary {
+                pictures: exam.pictures.len(),
+                clean_pictures: clean.len(),
+                pairs: PAIRS,
+                digest: exam.digest(),
+                margin_points: config.margin_points,
+                confidence: config.confidence,
+            },
+            student: self.student.measured,
+            teacher: self.teacher.measured,
+            published: compare(self.published.as_ref()),
+            best: compare(self.best.as_ref().or(self.published.as_ref())),
+            baselines: match &self.baselines {
+                None => self.known_baselines,
+                Some([random, pixels]) => Baselines {
+                    random_encoder: random.measured,
+                    raw_pixels_retrieval: pixels.measured.retrieval,
+                },
+            },
+        }
+    }
+
+    /// What the next judgement can use: the baselines, and the answers of the models that stay.
+    pub(super) fn close(self, exam: &Exam, baselines: &Baselines, accepted: Option<Network>) -> Memory {
+        let accepted = accepted.map(|network| match network {
+            Network::Student => self.student,
+            Network::Teacher => self.teacher,
+        });
+        let staying = [accepted, self.published, self.best].into_iter().flatten();
+        let views = staying.map(|mut seat| {
+            seat.views.keep_only(&exam.pictures);
+            ((seat.space, self.px), seat.views)
+        });
+        Memory {
+            views: views.collect(),
+            // Measured on fewer pictures when some were evicted meanwhile: then the key names pictures that are gone.
+            baselines: Some((self.key, *baselines)),
+        }
+    }
+
+    fn seats(&mut self) -> impl Iterator<Item = &mut Seat> {
+        let baselines = self.baselines.iter_mut().flatten();
+        [&mut self.student, &mut self.teacher]
+            .into_iter()
+            .chain(self.published.as_mut())
+            .chain(self.best.as_mut())
+            .chain(baselines)
+    }
+}
+
+impl Seat {
+    fn new(taker: Taker, space: Space) -> Self {
+        Self {
+            taker,
+            space,
+            origin: None,
+            clean: Answers::default(),
+            views: Answers::default(),
+            measured: Measured::default(),
+            scores: Vec::new(),
+        }
+    }
+
+    /// Retrieval less the other's, picture by picture. The bound allows for two networks having been looked at.
+    fn difference(&self, other: &Self, confidence: f64) -> Option<Difference> {
+        let (_, _) = (self.measured.retrieval?, other.measured.retrieval?);
+        let differences: Vec<f64> = self
+            .scores
+            .iter()
+            .zip(&other.scores)
+            .map(|(own, other)| own - other)
+            .collect();
+        let looked_at = Network::ALL.len() as f64;
+        Some(Difference {
+            mean: statistics::mean(&differences),
+            lower_bound: statistics::lower_bound(&differences, 1.0 - (1.0 - confidence) / looked_at),
+        })
+    }
+
+    /// Share of each picture's nearest that are among its nearest to the other.
+    fn neighbours_kept(&self, other: &Self, pictures: &[Picture]) -> Option<f64> {
+        if !self.measured.finite || !other.measured.finite || pictures.len() < PICTURES_MIN {
+            return None;
+        }
+        probes::neighbours_kept(&self.clean.matrix(pictures, 0, 1), &other.clean.matrix(pictures, 0, 1))
+    }
+}

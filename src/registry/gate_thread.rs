@@ -1,0 +1,382 @@
+//! The thread `gate`: judges the candidates of every stream, one after the other, and publishes what is accepted.
+//! Invariants: at most one candidate of a stream waits, the newest; whatever happens to a candidate is recorded among the
+//! stream's verdicts; a panic costs one candidate, never the thread or the generation that is served.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex};
+use tch::Device;
+use tracing::{error, info, warn};
+
+use super::{Provenance, Published, Registry, RegistryError, VerdictRecord};
+use crate::clock::Clock;
+use crate::config::PublicationConfig;
+use crate::gate::{Gate, GateError, Incumbent, Network, Submission, Verdict};
+use crate::ids::StreamName;
+use crate::replay::ReplayBuffer;
+
+/// How much the thread yields to others (0: not at all, 19: most): serving and learning go first.
+const NICENESS: i32 = 15;
+
+/// A stream whose candidates are judged.
+pub struct GateStream {
+    /// Its name.
+    pub name: StreamName,
+    /// Where its generations go.
+    pub registry: Arc<Registry>,
+    /// Where its exam is.
+    pub replay: Arc<ReplayBuffer>,
+    /// By which numbers it is judged.
+    pub config: PublicationConfig,
+}
+
+/// What the gate has done for a stream since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct GateCounters {
+    /// Candidates handed in.
+    pub candidates: u64,
+    /// Candidates replaced by a newer one before they were judged.
+    pub replaced: u64,
+    /// Candidates accepted and published.
+    pub published: u64,
+    /// Candidates rejected.
+    pub rejected: u64,
+    /// Candidates on which the judgement or the publication failed.
+    pub failed: u64,
+    /// Of those, by a panic.
+    pub panics: u64,
+    /// Whether one is being judged now.
+    pub judging: bool,
+}
+
+/// Called on the gate's thread with each new generation.
+pub type OnPublished = Arc<dyn Fn(&StreamName, &Published) + Send + Sync>;
+
+/// The running thread.
+pub struct GateThread {
+    mailbox: Arc<Mailbox>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Where learners put candidates: a cheap handle.
+#[derive(Clone)]
+pub struct CandidateSlot(Arc<Mailbox>);
+
+/// One waiting candidate per stream, and the counters.
+struct Mailbox {
+    slots: Mutex<BTreeMap<StreamName, Slot>>,
+    filled: Condvar,
+    stop: Arc<AtomicBool>,
+}
+
+/// Weights up for publication, as safetensors.
+struct Candidate {
+    provenance: Provenance,
+    student: Vec<u8>,
+    teacher: Vec<u8>,
+}
+
+#[derive(Default)]
+struct Slot {
+    waiting: Option<Candidate>,
+    counters: GateCounters,
+}
+
+/// A stream and its judge.
+struct Court {
+    stream: GateStream,
+    gate: Gate,
+    clock: Arc<dyn Clock>,
+}
+
+impl GateThread {
+    /// Starts the thread. `device`: where candidates are examined.
+    pub fn start(
+        streams: Vec<GateStream>,
+        device: Device,
+        clock: Arc<dyn Clock>,
+        on_published: OnPublished,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let slots = streams
+            .iter()
+            .map(|stream| (stream.name.clone(), Slot::default()))
+            .collect();
+        let mailbox = Arc::new(Mailbox {
+            slots: Mutex::new(slots),
+            filled: Condvar::new(),
+            stop: Arc::clone(&stop),
+        });
+        let courts = streams.into_iter().map(|stream| {
+            let gate = Gate::new(
+                stream.config.clone(),
+                device,
+                Arc::clone(&stream.replay),
+                Arc::clone(&stop),
+            );
+            let clock = Arc::clone(&clock);
+            (stream.name.clone(), Court { stream, gate, clock })
+        });
+        let mut courts: BTreeMap<_, _> = courts.collect();
+        let thread = std::thread::Builder::new().name("gate".to_owned()).spawn({
+            let mailbox = Arc::clone(&mailbox);
+            move || {
+                yield_to_others();
+                while let Some((name, candidate)) = mailbox.take() {
+                    let Some(court) = courts.get_mut(&name) else { continue };
+                    let outcome = court.hear(candidate);
+                    mailbox.count(&name, &outcome);
+                    if let Outcome::Published(published) = outcome {
+                        announce(&on_published, &name, &published);
+                    }
+                }
+            }
+        })?;
+        Ok(Self {
+            mailbox,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where learners put candidates.
+    pub fn slot(&self) -> CandidateSlot {
+        CandidateSlot(Arc::clone(&self.mailbox))
+    }
+
+    /// What was done for a stream since the start.
+    pub fn counters(&self, stream: &StreamName) -> GateCounters {
+        let slots = self.mailbox.slots.lock();
+        slots.get(stream).map(|slot| slot.counters).unwrap_or_default()
+    }
+
+    /// Breaks off the exam that is being held and ends the thread. The learner's checkpoint keeps the weights.
+    pub fn stop(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        self.mailbox.stop.store(true, Ordering::Relaxed);
+        drop(self.mailbox.slots.lock()); // Whoever is about to wait has seen the flag or will be woken.
+        self.mailbox.filled.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the gate had died; candidates were no longer judged");
+        }
+    }
+}
+
+impl Drop for GateThread {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+impl CandidateSlot {
+    /// Puts a candidate (its networks' weights as safetensors) up for judgement, in place of an older one of its stream
+    /// that still waits. Never blocks on the disk or a tensor. False when the gate knows no such stream.
+    pub fn put(&self, provenance: Provenance, student: Vec<u8>, teacher: Vec<u8>) -> bool {
+        let mut slots = self.0.slots.lock();
+        let Some(slot) = slots.get_mut(&provenance.stream) else {
+            return false;
+        };
+        slot.counters.candidates += 1;
+        let candidate = Candidate {
+            provenance,
+            student,
+            teacher,
+        };
+        if let Some(older) = slot.waiting.replace(candidate) {
+            slot.counters.replaced += 1;
+            info!(stream = %older.provenance.stream, step = older.provenance.step, "replaced a waiting candidate");
+        }
+        self.0.filled.notify_one();
+        true
+    }
+}
+
+impl Mailbox {
+    /// Waits for a candidate of any stream; none when the thread is to end. Streams take turns by what they were served.
+    fn take(&self) -> Option<(StreamName, Candidate)> {
+        let mut slots = self.slots.lock();
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let waiting = slots.iter_mut().filter(|(_, slot)| slot.waiting.is_some());
+            let next = waiting.min_by_key(|(_, slot)| slot.counters.judged());
+            if let Some((name, slot)) = next
+                && let Some(candidate) = slot.waiting.take()
+            {
+                slot.counters.judging = true;
+                return Some((name.clone(), candidate));
+            }
+            self.filled.wait(&mut slots);
+        }
+    }
+
+    fn count(&self, name: &StreamName, outcome: &Outcome) {
+        let mut slots = self.slots.lock();
+        let Some(Slot { counters, .. }) = slots.get_mut(name) else {
+            return;
+        };
+        counters.judging = false;
+        match outcome {
+            Outcome::Published(_) => counters.published += 1,
+            Outcome::Rejected => counters.rejected += 1,
+            Outcome::Failed => counters.failed += 1,
+            Outcome::Panicked => {
+                counters.failed += 1;
+                counters.panics += 1;
+            }
+            Outcome::Stopped => {}
+        }
+    }
+}
+
+impl GateCounters {
+    fn judged(&self) -> u64 {
+        self.published + self.rejected + self.failed
+    }
+}
+
+/// What became of a candidate.
+enum Outcome {
+    Published(Published),
+    Rejected,
+    Failed,
+    Panicked,
+    /// The daemon is stopping; nothing was decided.
+    Stopped,
+}
+
+/// Why a candidate was neither published nor rejected.
+#[derive(Debug, thiserror::Error)]
+enum HearingError {
+    #[error(transparent)]
+    Gate(#[from] GateError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+impl Court {
+    /// Judges a candidate and publishes it when it is accepted; never panics.
+    fn hear(&mut self, candidate: Candidate) -> Outcome {
+        let started = Instant::now();
+        let (stream, step) = (self.stream.name.clone(), candidate.provenance.step);
+        let mut record = VerdictRecord {
+            at: String::new(),
+            step,
+            generation: None,
+            reason: String::new(),
+            seconds: 0.0,
+            exam: None,
+        };
+        // What is torn by a panic is thrown away: the staged weights by their drop, the judge below.
+        let heard = catch_unwind(AssertUnwindSafe(|| self.judge_and_publish(candidate, &mut record)));
+        let outcome = match heard {
+            Ok(Ok(Some(published))) => {
+                record.generation = Some(published.generation);
+                Outcome::Published(published)
+            }
+            Ok(Ok(None)) => {
+                info!(%stream, step, reason = record.reason, "rejected a candidate");
+                Outcome::Rejected
+            }
+            Ok(Err(HearingError::Gate(GateError::Stopped))) => return Outcome::Stopped,
+            Ok(Err(why)) => {
+                error!(%stream, step, %why, "failed to judge or publish a candidate; the old generation serves on");
+                record.reason = format!("failed: {why}");
+                Outcome::Failed
+            }
+            Err(panic) => {
+                let why = panic_text(panic.as_ref());
+                error!(%stream, step, why, "the gate panicked on a candidate; the old generation serves on");
+                record.reason = format!("failed: the gate panicked: {why}");
+                self.gate.forget();
+                Outcome::Panicked
+            }
+        };
+        record.at = self.clock.now().to_rfc3339();
+        record.seconds = started.elapsed().as_secs_f64();
+        if let Err(error) = self.stream.registry.record(record) {
+            warn!(%stream, step, %error, "failed to keep a verdict");
+        }
+        outcome
+    }
+
+    fn judge_and_publish(
+        &mut self,
+        candidate: Candidate,
+        record: &mut VerdictRecord,
+    ) -> Result<Option<Published>, HearingError> {
+        let registry = &self.stream.registry;
+        let Candidate {
+            provenance,
+            student,
+            teacher,
+        } = candidate;
+        let staged = registry.stage(provenance, &student, &teacher)?;
+        drop((student, teacher)); // From here on only what is on the disk counts.
+        let submission = Submission {
+            step: staged.provenance().step,
+            encoder: staged.provenance().encoder,
+            student: staged.weights(Network::Student)?,
+            teacher: staged.weights(Network::Teacher)?,
+        };
+        let published = registry.latest().as_ref().map(incumbent).transpose()?;
+        let best = registry.best().as_ref().map(incumbent).transpose()?;
+        let verdict = self.gate.judge(&submission, published.as_ref(), best.as_ref())?;
+        record.reason = verdict.reason().to_owned();
+        record.exam = Some(verdict.report().clone());
+        match verdict {
+            Verdict::Rejected(_) => Ok(None),
+            Verdict::Accepted(accepted) => Ok(Some(registry.publish(staged, accepted)?)),
+        }
+    }
+}
+
+/// Tells of a new generation. A listener's panic is its own affair.
+fn announce(on_published: &OnPublished, name: &StreamName, published: &Published) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_published(name, published))) {
+        let why = panic_text(panic.as_ref());
+        error!(stream = %name, generation = %published.generation, why, "a listener panicked on a new generation");
+    }
+}
+
+fn incumbent(published: &Published) -> Result<Incumbent, RegistryError> {
+    Ok(Incumbent {
+        generation: published.generation,
+        step: published.manifest.provenance.step,
+        encoder: published.manifest.provenance.encoder,
+        weights: published.weights()?,
+    })
+}
+
+/// The first line of what a panic said: libtorch's errors go on with a stack.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Lowers this thread's priority and gives its operations one thread each.
+fn yield_to_others() {
+    crate::torch::set_threads(1);
+    // On Linux priorities belong to threads: "this process" is the calling thread.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        warn!(%error, "failed to lower the gate's priority");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! Sentences about the gate's thread, read off the registry's folder and the counters.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::clock::SystemClock;
+use crate::gate::tests::{TINY, buffer, random};
+use crate::ids::{Generation, SampleId};
+use crate::model::EncoderSpec;
+
+/// A gate with one stream of 8 exam pictures, whose exam is therefore too small to compare models.
+struct Site {
+    name: StreamName,
+    registry: Arc<Registry>,
+    gate: GateThread,
+    _folders: [tempfile::TempDir; 2],
+}
+
+impl Site {
+    fn new(on_published: impl Fn(&Published) + Send + Sync + 'static) -> Self {
+        let (buffer_dir, replay) = buffer(8, 8);
+        let registry_dir = tempfile::tempdir().unwrap();
+        let registry = Arc::new(Registry::open(registry_dir.path(), 5, Arc::new(SystemClock)).unwrap());
+        let name: StreamName = "pictures".parse().unwrap();
+        let stream = GateStream {
+            name: name.clone(),
+            registry: Arc::clone(&registry),
+            replay,
+            config: PublicationConfig::default(),
+        };
+        let listener: OnPublished = Arc::new(move |_, published| on_published(published));
+        let gate = GateThread::start(vec![stream], Device::Cpu, Arc::new(SystemClock), listener).unwrap();
+        Self {
+            name,
+            registry,
+            gate,
+            _folders: [buffer_dir, registry_dir],
+        }
+    }
+
+    fn put(&self, step: u64, encoder: EncoderSpec, weights: &[u8]) {
+        let provenance = Provenance {
+            stream: self.name.clone(),
+            step,
+            watermark: SampleId(0),
+            loss: None,
+            encoder,
+        };
+        assert!(self.gate.slot().put(provenance, weights.to_vec(), weights.to_vec()));
+    }
+
+    fn counters(&self) -> GateCounters {
+        self.gate.counters(&self.name)
+    }
+
+    /// Waits until the gate is done with this many candidates.
+    fn wait_for(&self, judged: u64) -> GateCounters {
+        let patience = Instant::now() + Duration::from_secs(300);
+        loop {
+            let counters = self.counters();
+            if counters.judged() >= judged && !counters.judging {
+                return counters;
+            }
+            assert!(Instant::now() < patience, "{counters:?} after five minutes");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn a_candidate_is_judged_published_told_of_and_its_verdict_kept() {
+    let (told, heard) = crossbeam_channel::unbounded();
+    let site = Site::new(move |published| told.send(published.clone()).unwrap());
+    site.put(50, TINY, &random(3));
+    assert_eq!(heard.recv().unwrap().generation, Generation(1));
+    assert_eq!(site.registry.latest().unwrap().weights().unwrap(), random(3));
+
+    site.put(60, TINY, &random(4)); // Not twice the steps, and the exam is too small to prove anything.
+    let counters = site.wait_for(2);
+    assert_eq!((counters.published, counters.rejected, counters.failed), (1, 1, 0));
+    let again = Registry::open(site.registry.dir(), 5, Arc::new(SystemClock)).unwrap();
+    let verdicts = again.verdicts();
+    assert_eq!(
+        verdicts.iter().map(|v| v.generation).collect::<Vec<_>>(),
+        [Some(Generation(1)), None]
+    );
+    assert!(
+        verdicts[1].reason.contains("exam too small: 8 pictures"),
+        "{}",
+        verdicts[1].reason
+    );
+    assert_eq!(verdicts[1].exam.as_ref().map(|exam| exam.exam.pictures), Some(8));
+}
+
+#[test]
+fn a_newer_candidate_replaces_the_one_that_waits() {
+    let (release, hold) = crossbeam_channel::bounded::<()>(0);
+    let (told, heard) = crossbeam_channel::unbounded();
+    let site = Site::new(move |published| {
+        told.send(published.manifest.provenance.step).unwrap();
+        let _ = hold.recv();
+    });
+    site.put(50, TINY, &random(3));
+    assert_eq!(heard.recv().unwrap(), 50); // The thread is held in its listener from here on.
+    for step in [100, 200, 300] {
+        site.put(step, TINY, &random(step));
+    }
+    drop(release);
+    assert_eq!(heard.recv().unwrap(), 300);
+    let counters = site.wait_for(2);
+    assert_eq!((counters.candidates, counters.replaced, counters.published), (4, 2, 2));
+}
+
+#[test]
+fn a_panic_or_rubbish_costs_one_candidate_and_the_old_generation_serves_on() {
+    let site = Site::new(|_| {});
+    site.put(50, TINY, &random(3));
+    site.wait_for(1);
+    site.put(100, TINY, b"rubbish");
+    site.wait_for(2);
+    // A square of no pixels: libtorch throws where nobody expects it.
+    site.put(200, EncoderSpec { image_px: 0, ..TINY }, &random(4));
+    let counters = site.wait_for(3);
+    assert_eq!((counters.published, counters.failed, counters.panics), (1, 2, 1));
+    assert_eq!(site.registry.latest().unwrap().generation, Generation(1));
+    let reasons: Vec<_> = site.registry.verdicts().into_iter().map(|v| v.reason).collect();
+    assert!(reasons[1].contains("the weights do not fit"), "{}", reasons[1]);
+    assert!(reasons[2].contains("the gate panicked"), "{}", reasons[2]);
+
+    site.put(400, TINY, &random(5));
+    assert_eq!(site.wait_for(4).published, 2);
+    assert_eq!(site.registry.latest().unwrap().generation, Generation(2));
+}
+
+#[test]
+fn a_listener_that_panics_does_not_end_the_gate() {
+    let site = Site::new(|_| panic!("the listener's own affair"));
+    site.put(50, TINY, &random(3));
+    site.wait_for(1);
+    site.put(100, TINY, &random(4));
+    assert_eq!(site.wait_for(2).published, 2);
+}
+
+#[test]
+fn a_stop_leaves_no_half_judged_candidate_behind() {
+    let site = Site::new(|_| {});
+    site.put(50, TINY, &random(3));
+    let dir = site.registry.dir().to_owned();
+    site.gate.stop();
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(
+        names
+            .into_iter()
+            .all(|name| !name.to_string_lossy().starts_with(".tmp-"))
+    );
+}
+
+#[test]
+fn a_candidate_of_an_unknown_stream_is_refused() {
+    let site = Site::new(|_| {});
+    let provenance = Provenance {
+        stream: "others".parse().unwrap(),
+        step: 1,
+        watermark: SampleId(0),
+        loss: None,
+        encoder: TINY,
+    };
+    assert!(!site.gate.slot().put(provenance, Vec::new(), Vec::new()));
+}

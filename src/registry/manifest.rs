@@ -1,0 +1,124 @@
+//! `curiod.json`: what a generation is, where it comes from, and what its files must hash to.
+//! Invariant: a [`Manifest`] that was read from a folder agrees with the folder's files, byte for byte.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::layout::{MANIFEST_FILE, MODEL_FILE, dir_name};
+use crate::gate::{Network, Report};
+use crate::ids::{Generation, SampleId, Space, StreamName};
+use crate::model::EncoderSpec;
+
+/// The version of the manifest that this curiod writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Where weights come from: what the learner knew when it handed them over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The stream that they were learnt from.
+    pub stream: StreamName,
+    /// Steps done in the learner's life.
+    pub step: u64,
+    /// Every sample up to this one had arrived.
+    pub watermark: SampleId,
+    /// The loss of the last steps, smoothed; none when it is not a number.
+    pub loss: Option<f64>,
+    /// The network.
+    pub encoder: EncoderSpec,
+}
+
+/// The content of `curiod.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`] of the curiod that wrote it.
+    pub format_version: u32,
+    /// The version of that curiod.
+    pub curiod_version: String,
+    /// The generation's number.
+    pub generation: Generation,
+    /// The generation that was published before it, if any.
+    pub parent: Option<Generation>,
+    /// The space of its vectors.
+    pub space: Space,
+    /// Numbers of one vector.
+    pub dim: i64,
+    /// Whether the student or its teacher is published.
+    pub network: Network,
+    /// Where the weights come from.
+    #[serde(flatten)]
+    pub provenance: Provenance,
+    /// When it was published: RFC 3339, UTC.
+    pub created_at: String,
+    /// The gate's verdict in one sentence.
+    pub verdict: String,
+    /// Every number of the exam, baselines included.
+    pub exam: Report,
+    /// blake3 of every other file in the folder, by its name.
+    pub files: BTreeMap<String, String>,
+}
+
+/// Why a folder is not the generation that its name says.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// It was written by a newer curiod: not broken, but not for us.
+    #[error("it has manifest format {found}; this curiod reads up to {FORMAT_VERSION}")]
+    Newer {
+        /// The format it has.
+        found: u32,
+    },
+    /// It is not whole.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl Manifest {
+    /// Reads a generation's manifest and checks every file against it.
+    pub fn read(dir: &Path, generation: Generation) -> Result<Self, ManifestError> {
+        let broken = |what: String| ManifestError::Broken(what);
+        let text = fs::read(dir.join(MANIFEST_FILE)).map_err(|e| broken(format!("{MANIFEST_FILE}: {e}")))?;
+        let version: FormatVersion =
+            serde_json::from_slice(&text).map_err(|e| broken(format!("{MANIFEST_FILE}: {e}")))?;
+        if version.format_version > FORMAT_VERSION {
+            return Err(ManifestError::Newer {
+                found: version.format_version,
+            });
+        }
+        let manifest: Self = serde_json::from_slice(&text).map_err(|e| broken(format!("{MANIFEST_FILE}: {e}")))?;
+        if manifest.generation != generation {
+            return Err(broken(format!(
+                "{MANIFEST_FILE} is that of generation {}, the folder is {}",
+                manifest.generation,
+                dir_name(generation)
+            )));
+        }
+        if !manifest.files.contains_key(MODEL_FILE) {
+            return Err(broken(format!("{MANIFEST_FILE} names no {MODEL_FILE}")));
+        }
+        for (name, expected) in &manifest.files {
+            let found = hash_file(&dir.join(name)).map_err(|e| broken(format!("{name}: {e}")))?;
+            if found != *expected {
+                return Err(broken(format!(
+                    "{name} has the blake3 hash {found}, {MANIFEST_FILE} says {expected}"
+                )));
+            }
+        }
+        Ok(manifest)
+    }
+}
+
+/// blake3 of a file's content, in hexadecimal.
+pub(super) fn hash_file(path: &Path) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut fs::File::open(path)?, &mut hasher)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The one field that every format has.
+#[derive(Deserialize)]
+struct FormatVersion {
+    format_version: u32,
+}

@@ -1,0 +1,325 @@
+//! The registry of a stream: its published models, each an immutable folder, complete or absent.
+//! Invariants: a generation enters only with the gate's [`Accepted`]; its number is larger than every number ever
+//! given; its files hash to what its manifest says; `latest` always names a whole generation, whenever the process
+//! is killed.
+
+mod gate_thread;
+pub mod layout;
+mod manifest;
+mod open;
+mod verdicts;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tracing::{error, info};
+
+use crate::clock::Clock;
+use crate::durable::{self, DurableError};
+use crate::gate::{Accepted, Network};
+use crate::ids::{Generation, Space};
+pub use gate_thread::{CandidateSlot, GateCounters, GateStream, GateThread, OnPublished};
+use layout::{Alias, CONFIG_FILE, HIGH_WATER_FILE, MANIFEST_FILE, MODEL_FILE, VERDICTS_FILE, dir_name};
+pub use manifest::{FORMAT_VERSION, Manifest, Provenance};
+use verdicts::VerdictHistory;
+pub use verdicts::{VERDICTS_KEPT, VerdictRecord};
+
+/// Why the registry could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The disk refused.
+    #[error("the registry could not be changed: {0}")]
+    Durable(#[from] DurableError),
+    /// A generation was published by a newer curiod.
+    #[error("failed to open {}: {reason}; install the curiod that wrote it, or move the folder away", dir.display())]
+    Newer {
+        /// The generation's folder.
+        dir: PathBuf,
+        /// Which format it has.
+        reason: String,
+    },
+    /// The staged weights are not those that were judged.
+    #[error("the staged weights in {} are not the ones the gate accepted; they were not published", dir.display())]
+    NotTheJudged {
+        /// The staging folder.
+        dir: PathBuf,
+    },
+    /// A published file changed after it was published.
+    #[error("{} has changed since it was published; restart curiod, which sets the generation aside", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A generation: a published model.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Its number.
+    pub generation: Generation,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// The space of its vectors.
+    pub space: Space,
+    /// What is known of it.
+    pub manifest: Arc<Manifest>,
+}
+
+impl Published {
+    /// The weights, as safetensors; checked against the manifest at every reading.
+    pub fn weights(&self) -> Result<Vec<u8>, RegistryError> {
+        let path = self.dir.join(MODEL_FILE);
+        let bytes = fs::read(&path).map_err(durable::failed("read", &path))?;
+        if self.manifest.files.get(MODEL_FILE).map(String::as_str) != Some(blake3::hash(&bytes).to_hex().as_str()) {
+            return Err(RegistryError::Changed { path });
+        }
+        Ok(bytes)
+    }
+}
+
+/// A candidate's weights on disk, in a folder that nobody serves; removed when dropped.
+#[derive(Debug)]
+pub struct Staged {
+    dir: PathBuf,
+    provenance: Provenance,
+}
+
+impl Staged {
+    /// Where the weights come from.
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
+    /// The weights as they are on the disk: what the gate judges.
+    pub fn weights(&self, network: Network) -> Result<Vec<u8>, RegistryError> {
+        let path = self.path_of(network);
+        Ok(fs::read(&path).map_err(durable::failed("read", &path))?)
+    }
+
+    fn path_of(&self, network: Network) -> PathBuf {
+        self.dir.join(format!("{network}.safetensors"))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if self.dir.exists() {
+            // What stays is swept at the next open.
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+}
+
+/// The registry of one stream.
+pub struct Registry {
+    dir: PathBuf,
+    /// Generations kept, at least 1.
+    kept: usize,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    verdicts: Mutex<VerdictHistory>,
+}
+
+/// What is in the registry's folder.
+struct State {
+    generations: BTreeMap<Generation, Published>,
+    /// The best on the exam so far.
+    stable: Option<Generation>,
+    /// The largest number ever given; 0 before the first.
+    high_water: u64,
+}
+
+impl Registry {
+    /// Opens a stream's registry, making it if it is not there: sweeps what a kill left, sets aside generations whose
+    /// files disagree with their manifest, and repairs the aliases.
+    pub fn open(dir: &Path, generations_kept: usize, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
+        let state = open::open(dir, clock.as_ref())?;
+        let registry = Self {
+            verdicts: Mutex::new(VerdictHistory::open(dir.join(VERDICTS_FILE))?),
+            dir: dir.to_owned(),
+            kept: generations_kept.max(1),
+            clock,
+            state: Mutex::new(state),
+        };
+        registry.drop_old(&mut registry.state.lock());
+        Ok(registry)
+    }
+
+    /// The stream's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Puts a candidate's weights on disk, synced, where only the gate reads them.
+    pub fn stage(&self, provenance: Provenance, student: &[u8], teacher: &[u8]) -> Result<Staged, RegistryError> {
+        let dir = durable::temp_beside(&self.dir.join("candidate"));
+        fs::create_dir(&dir).map_err(durable::failed("create", &dir))?;
+        let staged = Staged { dir, provenance };
+        durable::write_new(&staged.path_of(Network::Student), student)?;
+        durable::write_new(&staged.path_of(Network::Teacher), teacher)?;
+        Ok(staged)
+    }
+
+    /// Publishes the staged weights that were accepted. When it fails nothing has changed but, at most, that a number
+    /// was used up; the staged weights are removed.
+    pub fn publish(&self, staged: Staged, accepted: Accepted) -> Result<Published, RegistryError> {
+        let chosen = staged.path_of(accepted.network());
+        let found = manifest::hash_file(&chosen).map_err(durable::failed("read", &chosen))?;
+        if found != accepted.weights_hash() {
+            let dir = staged.dir.clone();
+            return Err(RegistryError::NotTheJudged { dir });
+        }
+        let mut state = self.state.lock();
+        let generation = Generation(state.high_water + 1);
+        let high_water_file = self.dir.join(HIGH_WATER_FILE);
+        durable::write_file(&high_water_file, generation.to_string().as_bytes())?;
+        state.high_water = generation.0;
+
+        let best = accepted.is_best();
+        let parent = state.generations.last_key_value().map(|(generation, _)| *generation);
+        let manifest = self.complete(&staged, accepted, generation, parent)?;
+        let dir = self.dir.join(dir_name(generation));
+        durable::publish_dir(&staged.dir, &dir)?;
+
+        let published = Published {
+            generation,
+            dir,
+            space: manifest.space.clone(),
+            manifest: Arc::new(manifest),
+        };
+        state.generations.insert(generation, published.clone());
+        if best || state.stable.is_none() {
+            state.stable = Some(generation);
+        }
+        info!(%generation, space = %published.space, step = published.manifest.provenance.step,
+            network = %published.manifest.network, best, "published a generation");
+        // The generation is published from here on: what fails below is repaired at the next open.
+        if let Err(error) = open::point_aliases(&self.dir, &state) {
+            error!(%generation, %error, "failed to move the aliases; they are repaired at the next start");
+        }
+        self.drop_old(&mut state);
+        Ok(published)
+    }
+
+    /// Makes the staged folder complete: chosen weights, `config.json` and `curiod.json`.
+    fn complete(
+        &self,
+        staged: &Staged,
+        accepted: Accepted,
+        generation: Generation,
+        parent: Option<Generation>,
+    ) -> Result<Manifest, RegistryError> {
+        let (model, config) = (staged.dir.join(MODEL_FILE), staged.dir.join(CONFIG_FILE));
+        let (chosen, other) = (accepted.network(), accepted.network().other());
+        fs::rename(staged.path_of(chosen), &model).map_err(durable::failed("rename", &model))?;
+        fs::remove_file(staged.path_of(other)).map_err(durable::failed("remove", &staged.dir))?;
+        durable::write_new(&config, &pretty(&config, &staged.provenance.encoder.timm_config())?)?;
+
+        let files = [(MODEL_FILE, &model), (CONFIG_FILE, &config)]
+            .into_iter()
+            .map(|(name, path)| {
+                Ok((
+                    name.to_owned(),
+                    manifest::hash_file(path).map_err(durable::failed("read", path))?,
+                ))
+            })
+            .collect::<Result<BTreeMap<_, _>, DurableError>>()?;
+        let weights = fs::read(&model).map_err(durable::failed("read", &model))?;
+        let manifest = Manifest {
+            format_version: FORMAT_VERSION,
+            curiod_version: env!("CARGO_PKG_VERSION").to_owned(),
+            generation,
+            parent,
+            space: Space::of_weights(&weights),
+            dim: staged.provenance.encoder.dim(),
+            network: chosen,
+            provenance: staged.provenance.clone(),
+            created_at: self.clock.now().to_rfc3339(),
+            verdict: accepted.reason().to_owned(),
+            exam: accepted.into_report(),
+            files,
+        };
+        let path = staged.dir.join(MANIFEST_FILE);
+        durable::write_new(&path, &pretty(&path, &manifest)?)?;
+        Ok(manifest)
+    }
+
+    /// The generation that is served: the newest whole one.
+    pub fn latest(&self) -> Option<Published> {
+        self.find(Alias::Latest)
+    }
+
+    /// The best on the exam so far.
+    pub fn best(&self) -> Option<Published> {
+        self.find(Alias::Stable)
+    }
+
+    /// The generation that an alias names.
+    pub fn find(&self, alias: Alias) -> Option<Published> {
+        let state = self.state.lock();
+        state.generations.get(&state.target(alias)?).cloned()
+    }
+
+    /// A generation, if it is kept.
+    pub fn get(&self, generation: Generation) -> Option<Published> {
+        self.state.lock().generations.get(&generation).cloned()
+    }
+
+    /// Whether the number was given but its generation is no longer kept.
+    pub fn is_retired(&self, generation: Generation) -> bool {
+        let state = self.state.lock();
+        (1..=state.high_water).contains(&generation.0) && !state.generations.contains_key(&generation)
+    }
+
+    /// Every generation that is kept, oldest first.
+    pub fn list(&self) -> Vec<Published> {
+        self.state.lock().generations.values().cloned().collect()
+    }
+
+    /// Records what became of a candidate.
+    pub fn record(&self, verdict: VerdictRecord) -> Result<(), RegistryError> {
+        Ok(self.verdicts.lock().push(verdict)?)
+    }
+
+    /// The last verdicts, oldest first.
+    pub fn verdicts(&self) -> Vec<VerdictRecord> {
+        self.verdicts.lock().list()
+    }
+
+    /// Drops the oldest generations above the bound; never one that an alias names.
+    fn drop_old(&self, state: &mut State) {
+        let named: Vec<_> = Alias::ALL.into_iter().filter_map(|alias| state.target(alias)).collect();
+        let surplus = state.generations.len().saturating_sub(self.kept);
+        let droppable = state.generations.keys().filter(|g| !named.contains(g));
+        for generation in droppable.take(surplus).copied().collect::<Vec<_>>() {
+            match durable::remove_dir(&self.dir.join(dir_name(generation))) {
+                Ok(()) => {
+                    state.generations.remove(&generation);
+                    info!(%generation, kept = self.kept, "dropped an old generation");
+                }
+                Err(error) => error!(%generation, %error, "failed to drop an old generation"),
+            }
+        }
+    }
+}
+
+impl State {
+    /// The generation that an alias should name.
+    fn target(&self, alias: Alias) -> Option<Generation> {
+        match alias {
+            Alias::Latest => self.generations.keys().next_back().copied(),
+            Alias::Previous => self.generations.keys().rev().nth(1).copied(),
+            Alias::Stable => self.stable,
+        }
+    }
+}
+
+fn pretty(path: &Path, value: &impl serde::Serialize) -> Result<Vec<u8>, DurableError> {
+    serde_json::to_vec_pretty(value).map_err(|e| durable::failed("write", path)(e.into()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! The last verdicts of a stream's gate, accepted or not, as people read them afterwards.
+//! Invariant: the file holds at most [`VERDICTS_KEPT`] lines, oldest first, each a whole verdict.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::durable::{self, DurableError};
+use crate::gate::Report;
+use crate::ids::Generation;
+
+/// Verdicts kept for each stream; the oldest goes.
+pub const VERDICTS_KEPT: usize = 50;
+
+/// A verdict and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerdictRecord {
+    /// When: RFC 3339, UTC.
+    pub at: String,
+    /// The candidate's step.
+    pub step: u64,
+    /// The generation that it became; none when it was rejected or could not be published.
+    pub generation: Option<Generation>,
+    /// The verdict in one sentence, or the failure.
+    pub reason: String,
+    /// Seconds that the judgement took.
+    pub seconds: f64,
+    /// Every number of the exam; none when it could not be held.
+    pub exam: Option<Report>,
+}
+
+/// The ring of the last verdicts and its file.
+#[derive(Debug)]
+pub(super) struct VerdictHistory {
+    path: PathBuf,
+    ring: VecDeque<VerdictRecord>,
+}
+
+impl VerdictHistory {
+    /// Reads the file; lines that are no verdicts are skipped, named in the log.
+    pub(super) fn open(path: PathBuf) -> Result<Self, DurableError> {
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                warn!(file = %path.display(), "skipped a verdict history that is not text");
+                String::new()
+            }
+            Err(e) => return Err(durable::failed("read", &path)(e)),
+        };
+        let mut ring: VecDeque<_> = text
+            .lines()
+            .zip(1..)
+            .filter_map(|(line, n)| parse(&path, n, line))
+            .collect();
+        ring.drain(..ring.len().saturating_sub(VERDICTS_KEPT));
+        Ok(Self { path, ring })
+    }
+
+    /// Adds a verdict, durably; the oldest goes when there are too many.
+    pub(super) fn push(&mut self, record: VerdictRecord) -> Result<(), DurableError> {
+        if self.ring.len() == VERDICTS_KEPT {
+            self.ring.pop_front();
+        }
+        self.ring.push_back(record);
+        let mut text = Vec::new();
+        for record in &self.ring {
+            let line = serde_json::to_vec(record).map_err(|e| durable::failed("write", &self.path)(e.into()))?;
+            text.extend_from_slice(&line);
+            text.push(b'\n');
+        }
+        durable::write_file(&self.path, &text)
+    }
+
+    /// The verdicts, oldest first.
+    pub(super) fn list(&self) -> Vec<VerdictRecord> {
+        self.ring.iter().cloned().collect()
+    }
+}
+
+fn parse(path: &Path, line_number: usize, line: &str) -> Option<VerdictRecord> {
+    serde_json::from_str(line)
+        .map_err(|error| warn!(file = %path.display(), line = line_number, %error, "skipped a line that is no verdict"))
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(step: u64) -> VerdictRecord {
+        VerdictRecord {
+            at: "2026-01-01T00:00:00.000Z".to_owned(),
+            step,
+            generation: None,
+            reason: "rejected: it had collapsed".to_owned(),
+            seconds: 0.5,
+            exam: None,
+        }
+    }
+
+    #[test]
+    fn the_last_fifty_verdicts_are_kept_over_a_restart_and_a_torn_line_is_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("verdicts.jsonl");
+        let mut history = VerdictHistory::open(path.clone()).unwrap();
+        for step in 0..60 {
+            history.push(record(step)).unwrap();
+        }
+        let mut text = fs::read_to_string(&path).unwrap();
+        text.push_str("{\"at\": \"2026");
+        fs::write(&path, text).unwrap();
+
+        let steps: Vec<_> = VerdictHistory::open(path)
+            .unwrap()
+            .list()
+            .iter()
+            .map(|r| r.step)
+            .collect();
+        assert_eq!(steps, (10..60).collect::<Vec<_>>());
+    }
+}
