@@ -13,4 +13,6 @@ pub mod registry;
 pub mod replay;
 pub mod rng;
 pub mod sample;
+pub mod serve;
+pub mod status;
 pub mod torch;

@@ -1,0 +1,193 @@
+//! What the reading routes answer, as types, from which the API's description is made too.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Streams;
+use crate::ids::{Generation, SampleId, SourceHash, Space, StreamName};
+use crate::registry::VerdictRecord;
+use crate::replay::{QuarantineEntry, SampleInfo};
+use crate::status::StreamStatus;
+
+/// The process answers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Alive {
+    /// `alive`.
+    pub(super) status: &'static str,
+}
+
+/// Whether the daemon can do its work.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Ready {
+    /// `ready`; else why not.
+    pub(super) status: &'static str,
+    /// Each stream's serving.
+    streams: BTreeMap<StreamName, StreamReady>,
+}
+
+/// A stream's serving.
+#[derive(Serialize, JsonSchema)]
+struct StreamReady {
+    /// The generation that answers queries; null before the first.
+    #[schemars(with = "Option<u64>")]
+    generation: Option<Generation>,
+    /// Why queries fail, when they do.
+    failure: Option<String>,
+}
+
+impl Ready {
+    pub(super) const YES: &'static str = "ready";
+
+    /// A stream that has published nothing yet is as ready as it can be: it takes data.
+    pub(super) fn of(is_ready: bool, streams: &Streams) -> Self {
+        let serving = streams
+            .iter()
+            .map(|(name, handle)| (name.clone(), handle.serving.state()));
+        let streams: BTreeMap<_, _> = serving
+            .map(|(name, state)| {
+                let (generation, failure) = (state.generation, state.failure);
+                (name, StreamReady { generation, failure })
+            })
+            .collect();
+        let has_failed = streams.values().any(|stream| stream.failure.is_some());
+        let status = match (is_ready, has_failed) {
+            (false, _) => "starting or stopping",
+            (true, true) => "failed",
+            (true, false) => Self::YES,
+        };
+        Self { status, streams }
+    }
+}
+
+/// Every stream.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct StreamsAnswer {
+    /// The streams, by name.
+    pub(super) streams: Vec<StreamStatus>,
+}
+
+/// A generation in a list.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Model {
+    /// Its stream.
+    pub(super) stream: StreamName,
+    /// Its number.
+    #[schemars(with = "u64")]
+    pub(super) generation: Generation,
+    /// The space of its vectors.
+    #[schemars(with = "String")]
+    pub(super) space: Space,
+    /// Numbers of a vector.
+    pub(super) dim: usize,
+    /// Steps of learning behind it.
+    pub(super) step: u64,
+    /// When it was published: RFC 3339, UTC.
+    pub(super) created_at: String,
+    /// Why the gate let it pass.
+    pub(super) verdict: String,
+    /// Its exam: share of views that find their picture's other view first.
+    pub(super) retrieval: Option<f64>,
+    /// The names that it has: `latest`, `stable`, `previous`.
+    pub(super) aliases: Vec<&'static str>,
+    /// Whether it answers queries.
+    pub(super) serving: bool,
+}
+
+/// Every generation that is kept.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Models {
+    /// The generations of each stream, oldest first.
+    pub(super) models: Vec<Model>,
+}
+
+/// A stream's generations, and its gate's last verdicts.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct StreamModels {
+    /// The stream.
+    pub(super) stream: StreamName,
+    /// Its generations, oldest first.
+    pub(super) models: Vec<Model>,
+    /// The last verdicts, oldest first: `at`, `step`, `generation` (null when rejected), `reason`, `seconds`, `exam`.
+    #[schemars(with = "Vec<serde_json::Map<String, serde_json::Value>>")]
+    pub(super) verdicts: Vec<VerdictRecord>,
+}
+
+/// A sample.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Sample {
+    stream: StreamName,
+    #[schemars(with = "u64")]
+    id: SampleId,
+    /// The blake3 hash of the file it was cut from.
+    #[schemars(with = "String")]
+    source: SourceHash,
+    /// The file, relative to its inbox.
+    path: String,
+    /// When the file was taken: RFC 3339, UTC.
+    taken_at: String,
+    /// Bytes that it takes in the replay buffer.
+    bytes: u32,
+    /// Whether it is held out for the exam.
+    exam: bool,
+    /// How often a step has used it.
+    visits: u32,
+    /// Its prediction error at the newest of those.
+    error: Option<f32>,
+    /// How much it wants to be replayed.
+    priority: f32,
+    /// Where to get it as a PNG.
+    picture: String,
+}
+
+impl Sample {
+    pub(super) fn of(stream: StreamName, info: SampleInfo) -> Self {
+        Self {
+            picture: format!("/api/v1/samples/{}/picture?stream={stream}", info.id),
+            stream,
+            id: info.id,
+            source: info.source,
+            path: info.path,
+            taken_at: info.taken_at.to_rfc3339(),
+            bytes: info.bytes,
+            exam: info.exam,
+            visits: info.visits,
+            error: info.error,
+            priority: info.priority,
+        }
+    }
+}
+
+/// A file in quarantine.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Quarantined {
+    stream: StreamName,
+    /// The file, relative to its inbox.
+    path: String,
+    /// The blake3 hash of its content, where that was read.
+    #[schemars(with = "Option<String>")]
+    source: Option<SourceHash>,
+    /// The kind of its fault.
+    reason: String,
+    /// The fault, for people.
+    detail: String,
+    /// Its size.
+    bytes: u64,
+    /// When it was rejected: RFC 3339, UTC.
+    at: String,
+}
+
+impl Quarantined {
+    pub(super) fn of(stream: StreamName, entry: QuarantineEntry) -> Self {
+        Self {
+            stream,
+            path: entry.path,
+            source: entry.source,
+            reason: entry.reason,
+            detail: entry.detail,
+            bytes: entry.bytes,
+            at: entry.at.to_rfc3339(),
+        }
+    }
+}

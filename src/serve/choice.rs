@@ -1,0 +1,195 @@
+//! Which model a request means: `stream`, `stream@stable`, `stream@42`; nothing where there is one stream.
+
+use std::sync::Arc;
+
+use super::encoder::{EncodeError, Encoder};
+use super::problem::{Kind, Problem};
+use super::stream::{Older, Served};
+use super::{AppState, StreamHandle, blocking};
+use crate::ids::{Generation, StreamName};
+use crate::registry::Published;
+use crate::registry::layout::Alias;
+use crate::sample::ImageTile;
+
+/// A generation of a stream, as a request names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// The one that answers queries.
+    Serving,
+    /// The one that an alias names.
+    Alias(Alias),
+    /// This one.
+    Generation(Generation),
+}
+
+/// The model that a request is answered by.
+pub(super) enum Answering {
+    /// The one that is served, with its index.
+    Served(Arc<Served>),
+    /// An older one, that has none.
+    Older(Arc<Older>),
+}
+
+impl Version {
+    /// The newest is the one that is served: one that was published a moment ago waits until its index is built.
+    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+        match text {
+            "latest" => Ok(Self::Serving),
+            "stable" => Ok(Self::Alias(Alias::Stable)),
+            "previous" => Ok(Self::Alias(Alias::Previous)),
+            number => number
+                .parse()
+                .map(|number| Self::Generation(Generation(number)))
+                .map_err(|_| {
+                    Problem::new(Kind::NotFound, format!("`{text}` names no generation"))
+                        .hint("name one by its number, or as latest, stable or previous")
+                }),
+        }
+    }
+}
+
+impl Answering {
+    /// What is known of the model.
+    pub(super) fn published(&self) -> &Published {
+        match self {
+            Self::Served(served) => &served.published,
+            Self::Older(older) => &older.published,
+        }
+    }
+
+    /// Numbers of its vectors.
+    pub(super) fn dim(&self) -> usize {
+        self.published().manifest.provenance.encoder.dim() as usize
+    }
+
+    fn encoder(&self) -> &Encoder {
+        match self {
+            Self::Served(served) => &served.encoder,
+            Self::Older(older) => &older.encoder,
+        }
+    }
+
+    /// Embeddings of pictures, `[n, dim]`.
+    pub(super) async fn embed(&self, tiles: Vec<ImageTile>) -> Result<Vec<f32>, Problem> {
+        Ok(self.encoder().embed(tiles).await?)
+    }
+
+    /// The model with its index, complete.
+    pub(super) fn searchable(&self) -> Result<&Arc<Served>, Problem> {
+        let Self::Served(served) = self else {
+            let detail = format!("generation {} has no index any more", self.published().generation);
+            return Err(Problem::new(Kind::Gone, detail).hint("ask the served generation; an older one can only embed"));
+        };
+        if served.is_searchable() {
+            return Ok(served);
+        }
+        let detail = format!(
+            "the index of generation {} is being built: {} samples so far",
+            served.published.generation,
+            served.index.len()
+        );
+        Err(Problem::new(Kind::NotReady, detail).retry_after(1))
+    }
+}
+
+impl From<EncodeError> for Problem {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::QueueFull => Self::new(Kind::QueueFull, error.to_string()).retry_after(1),
+            EncodeError::Failed(_) => Self::new(Kind::EncoderFailed, error.to_string())
+                .hint("it is being restarted; the log says more")
+                .retry_after(2),
+        }
+    }
+}
+
+/// The stream of this name, or the only one.
+pub(super) fn stream(state: &AppState, name: Option<&str>) -> Result<(StreamName, Arc<StreamHandle>), Problem> {
+    let streams = state.streams.load();
+    let names = || streams.keys().map(StreamName::as_str).collect::<Vec<_>>().join(", ");
+    let found = match name {
+        Some(name) => streams.iter().find(|(known, _)| known.as_str() == name),
+        None if streams.len() == 1 => streams.iter().next(),
+        None => {
+            let detail = format!("there are several streams ({}), and the request names none", names());
+            return Err(Problem::new(Kind::Unprocessable, detail).hint("name the stream"));
+        }
+    };
+    found
+        .map(|(name, handle)| (name.clone(), Arc::clone(handle)))
+        .ok_or_else(|| {
+            let detail = format!("there is no stream `{}`", name.unwrap_or_default());
+            Problem::new(Kind::NotFound, detail).hint(format!("the streams are: {}", names()))
+        })
+}
+
+/// The model of this name (`stream`, `stream@stable`, `stream@42`), or the only stream's served one.
+pub(super) async fn model(
+    state: &Arc<AppState>,
+    name: Option<&str>,
+) -> Result<(Arc<StreamHandle>, Answering), Problem> {
+    let (stream_name, version) = match name.map(|name| name.split_once('@').unwrap_or((name, "latest"))) {
+        Some((stream, version)) => (Some(stream), Version::parse(version)?),
+        None => (None, Version::Serving),
+    };
+    let (name, handle) = stream(state, stream_name)?;
+    let Some(served) = handle.serving.current() else {
+        let state = Arc::clone(state);
+        return Err(blocking(move || nothing_yet(&state, &name)).await?);
+    };
+    if version == Version::Serving || version == Version::Generation(served.published.generation) {
+        return Ok((handle, Answering::Served(served)));
+    }
+    let asked = Arc::clone(&handle);
+    // The registry may be writing.
+    let older = blocking(move || {
+        let generation = match version {
+            Version::Alias(alias) => asked.registry.find(alias).map(|found| found.generation),
+            Version::Generation(generation) => Some(generation),
+            Version::Serving => None,
+        };
+        let Some(generation) = generation else {
+            return Err(Problem::new(Kind::NotFound, "no generation has this name yet"));
+        };
+        if generation == served.published.generation {
+            return Ok(Answering::Served(served));
+        }
+        match asked.serving.older(generation) {
+            Ok(Some(older)) => Ok(Answering::Older(older)),
+            Ok(None) => Err(missing(&asked, generation)),
+            Err(error) => Err(Problem::new(
+                Kind::Internal,
+                format!("failed to start an encoder: {error}"),
+            )),
+        }
+    });
+    Ok((handle, older.await??))
+}
+
+/// What to say of a generation that is not kept.
+pub(super) fn missing(handle: &StreamHandle, generation: Generation) -> Problem {
+    if handle.registry.is_retired(generation) {
+        let hint = "GET /api/v1/models lists those that are kept; `publication.generations_kept` says how many are";
+        return Problem::new(Kind::Gone, format!("generation {generation} is kept no more")).hint(hint);
+    }
+    Problem::new(Kind::NotFound, format!("there is no generation {generation}")).hint("GET /api/v1/models lists them")
+}
+
+/// How far learning is from the first generation.
+fn nothing_yet(state: &AppState, name: &StreamName) -> Problem {
+    let status = (state.status)();
+    let Some(stream) = status.streams.iter().find(|stream| stream.name == *name) else {
+        return Problem::new(Kind::NotReady, format!("the stream {name} is starting")).retry_after(1);
+    };
+    let left = stream.first_candidate_steps.saturating_sub(stream.step) as f64;
+    let detail = format!(
+        "the stream {name} has published no model yet: it is {}, has {} samples and has done {} of the {} steps before the first is judged",
+        stream.state, stream.samples, stream.step, stream.first_candidate_steps
+    );
+    let seconds = if stream.steps_per_s > 0.0 {
+        left / stream.steps_per_s
+    } else {
+        10.0
+    };
+    Problem::new(Kind::NotReady, detail).retry_after(seconds.clamp(1.0, 60.0).ceil() as u64)
+}

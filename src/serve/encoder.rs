@@ -1,0 +1,318 @@
+//! The encoder of one generation: one OS thread owns the network, answers queries in batches and keeps its index level
+//! with the replay buffer.
+//! Invariants: the thread ends when nobody holds its [`Encoder`]; a query goes before index work; a query whose caller
+//! has gone costs nothing; a failure is named, answered, and followed by a fresh start from the published bytes.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tracing::{error, info};
+
+use super::follow::Follower;
+use crate::limits::{ENCODE_PASS_PIXELS_MAX, ENCODE_QUEUE_MAX};
+use crate::model::Embedder;
+use crate::sample::ImageTile;
+use crate::torch;
+
+/// How often an idle thread looks whether the buffer has changed.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Passes for queries after which one pass of index work is due, so that a flood of queries can not keep new samples
+/// out of the index.
+const QUERY_PASSES_MAX: usize = 4;
+
+/// How long the thread rests after a failure; twice as long after each further one, up to the second bound.
+const REST_MIN: Duration = Duration::from_secs(1);
+const REST_MAX: Duration = Duration::from_secs(60);
+
+/// Why a query got no embeddings.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// As many queries are waiting as may.
+    #[error("{ENCODE_QUEUE_MAX} requests are waiting for the encoder")]
+    QueueFull,
+    /// The encoder failed, and why.
+    #[error("the encoder failed: {0}")]
+    Failed(String),
+}
+
+/// Why an encoder's thread stopped working.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// The published bytes can not be read.
+    #[error(transparent)]
+    Registry(#[from] crate::registry::RegistryError),
+    /// They make no network, or the network fails.
+    #[error(transparent)]
+    Model(#[from] crate::model::ModelError),
+    /// The buffer can not be read.
+    #[error(transparent)]
+    Replay(#[from] crate::replay::ReplayError),
+}
+
+/// The handle of an encoder's thread; the thread ends with the last of its holders.
+pub struct Encoder {
+    jobs: Sender<Job>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// What an encoder's thread is made of.
+pub struct EncoderSetup {
+    /// The thread's name.
+    pub name: String,
+    /// Opens the network from the published bytes; asked again after a failure.
+    pub open: Box<dyn Fn() -> Result<Embedder, WorkError> + Send>,
+    /// Pixels of a side of what the network sees.
+    pub image_px: u32,
+    /// Threads of one operation.
+    pub threads: usize,
+    /// Keeps an index level with the buffer, for a generation that has one.
+    pub follower: Option<Follower>,
+    /// Called once, when the index holds all that the buffer does.
+    pub on_covered: Box<dyn FnOnce() + Send>,
+}
+
+/// Pictures that wait for their embeddings.
+struct Job {
+    tiles: Vec<ImageTile>,
+    reply: oneshot::Sender<Result<Vec<f32>, EncodeError>>,
+}
+
+impl Encoder {
+    /// Starts the thread.
+    pub fn start(setup: EncoderSetup) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let (jobs, received) = bounded(ENCODE_QUEUE_MAX);
+        let failure = Arc::new(Mutex::new(None));
+        let pixels = (setup.image_px as usize).pow(2).max(1);
+        let mut worker = Worker {
+            name: setup.name.clone(),
+            open: setup.open,
+            threads: setup.threads,
+            pass: (ENCODE_PASS_PIXELS_MAX / pixels).clamp(1, 64),
+            jobs: received,
+            follower: setup.follower,
+            on_covered: Some(setup.on_covered),
+            failure: Arc::clone(&failure),
+        };
+        let thread = std::thread::Builder::new()
+            .name(setup.name)
+            .spawn(move || worker.run())?;
+        Ok((Self { jobs, failure }, thread))
+    }
+
+    /// Embeddings of these pictures, `[tiles.len(), dim]`, each of unit length. Dropping the future takes the query back.
+    pub async fn embed(&self, tiles: Vec<ImageTile>) -> Result<Vec<f32>, EncodeError> {
+        let (reply, answer) = oneshot::channel();
+        match self.jobs.try_send(Job { tiles, reply }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(EncodeError::QueueFull),
+            Err(TrySendError::Disconnected(_)) => return Err(self.lost()),
+        }
+        answer.await.unwrap_or_else(|_| Err(self.lost()))
+    }
+
+    /// Queries that wait.
+    pub fn queued(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Why the thread is not working, when it is not.
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().clone()
+    }
+
+    fn lost(&self) -> EncodeError {
+        EncodeError::Failed(self.failure().unwrap_or_else(|| "its thread has ended".to_owned()))
+    }
+}
+
+struct Worker {
+    name: String,
+    open: Box<dyn Fn() -> Result<Embedder, WorkError> + Send>,
+    threads: usize,
+    /// Pictures of one pass.
+    pass: usize,
+    jobs: Receiver<Job>,
+    follower: Option<Follower>,
+    on_covered: Option<Box<dyn FnOnce() + Send>>,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// Nobody holds the encoder any more.
+struct Abandoned;
+
+impl Worker {
+    fn run(&mut self) {
+        let mut rest = REST_MIN;
+        loop {
+            let started = Instant::now();
+            // A panic leaves nothing half-done behind: the network is dropped with the stack, an index row is whole or
+            // absent, and the follower moves on only after its rows are in.
+            let why = match catch_unwind(AssertUnwindSafe(|| self.work())) {
+                Ok(Ok(Abandoned)) => break,
+                Ok(Err(error)) => error.to_string(),
+                Err(panic) => Failed::Panicked(panic).to_string(),
+            };
+            error!(thread = %self.name, error = %why, "an encoder failed; it starts afresh from the published bytes");
+            *self.failure.lock() = Some(why.clone());
+            rest = if started.elapsed() > REST_MAX { REST_MIN } else { rest };
+            if self.refuse_for(rest, &why).is_err() {
+                break;
+            }
+            rest = (2 * rest).min(REST_MAX);
+        }
+    }
+
+    fn work(&mut self) -> Result<Abandoned, WorkError> {
+        torch::set_threads(self.threads);
+        let embedder = (self.open)()?;
+        if self.failure.lock().take().is_some() {
+            info!(thread = %self.name, "an encoder works again");
+        }
+        let mut query_passes = 0;
+        loop {
+            let Ok(jobs) = self.waiting_jobs() else {
+                return Ok(Abandoned);
+            };
+            if !jobs.is_empty() && query_passes < QUERY_PASSES_MAX {
+                self.answer(&embedder, jobs);
+                query_passes += 1;
+                continue;
+            }
+            query_passes = 0;
+            let indexed = self.follow(&embedder)?;
+            if !jobs.is_empty() {
+                self.answer(&embedder, jobs);
+            } else if !indexed {
+                match self.jobs.recv_timeout(LOOK_EVERY) {
+                    Ok(first) => {
+                        let mut jobs = vec![first];
+                        self.take_more(&mut jobs);
+                        self.answer(&embedder, jobs);
+                    }
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return Ok(Abandoned),
+                }
+            }
+        }
+    }
+
+    /// A pass of index work; whether there was any.
+    fn follow(&mut self, embedder: &Embedder) -> Result<bool, WorkError> {
+        let Some(follower) = &mut self.follower else {
+            return Ok(false);
+        };
+        let indexed = follower.advance(embedder, self.pass)?;
+        if follower.has_covered()
+            && let Some(on_covered) = self.on_covered.take()
+        {
+            on_covered();
+        }
+        Ok(indexed)
+    }
+
+    /// The jobs of the next pass; none when none wait.
+    fn waiting_jobs(&self) -> Result<Vec<Job>, Abandoned> {
+        match self.jobs.try_recv() {
+            Ok(first) => {
+                let mut jobs = vec![first];
+                self.take_more(&mut jobs);
+                Ok(jobs)
+            }
+            Err(TryRecvError::Empty) => Ok(Vec::new()),
+            Err(TryRecvError::Disconnected) => Err(Abandoned),
+        }
+    }
+
+    /// Fills a pass up with jobs that wait. Those whose caller has gone fall away.
+    fn take_more(&self, jobs: &mut Vec<Job>) {
+        loop {
+            jobs.retain(|job| !job.reply.is_closed());
+            let pictures: usize = jobs.iter().map(|job| job.tiles.len()).sum();
+            match self.jobs.try_recv() {
+                Ok(job) if pictures < self.pass => jobs.push(job),
+                Ok(job) => {
+                    jobs.push(job);
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn answer(&self, embedder: &Embedder, jobs: Vec<Job>) {
+        let tiles: Vec<&ImageTile> = jobs.iter().flat_map(|job| &job.tiles).collect();
+        let mut embeddings = Vec::with_capacity(tiles.len() * embedder.dim());
+        for pass in tiles.chunks(self.pass) {
+            if jobs.iter().all(|job| job.reply.is_closed()) {
+                return;
+            }
+            // Caught here too, so that whoever asked hears why.
+            let why = match catch_unwind(AssertUnwindSafe(|| embedder.embed(pass))) {
+                Ok(Ok(rows)) => {
+                    embeddings.extend(rows);
+                    continue;
+                }
+                Ok(Err(error)) => Failed::Once(error.to_string()),
+                Err(panic) => Failed::Panicked(panic),
+            };
+            error!(thread = %self.name, error = %why, "failed to embed a query");
+            for job in jobs {
+                let _ = job.reply.send(Err(EncodeError::Failed(why.to_string())));
+            }
+            match why {
+                Failed::Once(_) => return,
+                Failed::Panicked(panic) => resume_unwind(panic),
+            }
+        }
+        let mut rest = embeddings.as_slice();
+        for job in jobs {
+            let (own, others) = rest.split_at(job.tiles.len() * embedder.dim());
+            rest = others;
+            // A caller that has gone meanwhile needs no answer.
+            let _ = job.reply.send(Ok(own.to_vec()));
+        }
+    }
+
+    /// Answers queries with the failure until the rest is over.
+    fn refuse_for(&self, rest: Duration, why: &str) -> Result<(), Abandoned> {
+        let end = Instant::now() + rest;
+        loop {
+            match self.jobs.recv_deadline(end) {
+                Ok(job) => {
+                    let _ = job.reply.send(Err(EncodeError::Failed(why.to_owned())));
+                }
+                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Err(Abandoned),
+            }
+        }
+    }
+}
+
+/// How a pass failed.
+enum Failed {
+    /// By an error: the network is as it was.
+    Once(String),
+    /// By a panic: the thread starts afresh.
+    Panicked(Box<dyn Any + Send>),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Once(why) => f.write_str(why),
+            Self::Panicked(panic) => {
+                let text = panic.downcast_ref::<&str>().copied();
+                let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+                write!(f, "it panicked: {}", text.unwrap_or("without a word"))
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `GET /api/v1/events`: what happens, as it happens (server-sent events).
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
+use tokio_stream::wrappers::{BroadcastStream, WatchStream};
+
+use super::AppState;
+use super::problem::{Kind, Problem};
+use crate::ids::{Generation, SampleId, Space, StreamName};
+
+/// Something that happened. Its `type` is also the name of the server-sent event.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Event {
+    /// A source was taken.
+    Accepted {
+        /// The stream.
+        stream: StreamName,
+        /// The file, relative to its inbox.
+        path: String,
+        /// Its samples.
+        #[schemars(with = "Vec<u64>")]
+        samples: Vec<SampleId>,
+    },
+    /// A source's content was known already.
+    Duplicate {
+        /// The stream.
+        stream: StreamName,
+        /// The file, relative to its inbox.
+        path: String,
+    },
+    /// A source was rejected.
+    Quarantined {
+        /// The stream.
+        stream: StreamName,
+        /// The file, relative to its inbox.
+        path: String,
+        /// The kind of its fault.
+        reason: String,
+        /// The fault, for people.
+        detail: String,
+    },
+    /// No more sources are taken for now.
+    IngestPaused {
+        /// The stream.
+        stream: StreamName,
+        /// Why.
+        reason: String,
+    },
+    /// Sources are taken again.
+    IngestResumed {
+        /// The stream.
+        stream: StreamName,
+    },
+    /// The gate judged a candidate.
+    Verdict {
+        /// The stream.
+        stream: StreamName,
+        /// Whether it was accepted.
+        accepted: bool,
+        /// Its step.
+        step: u64,
+        /// The verdict in a sentence.
+        verdict: String,
+    },
+    /// A generation began to answer queries.
+    Serving {
+        /// The stream.
+        stream: StreamName,
+        /// The generation.
+        #[schemars(with = "u64")]
+        generation: Generation,
+        /// Its space.
+        #[schemars(with = "String")]
+        space: Space,
+    },
+    /// A part of a stream failed.
+    Failed {
+        /// The stream.
+        stream: StreamName,
+        /// What, and why.
+        detail: String,
+    },
+    /// This client was too slow and has missed events; `GET /api/v1/status` says how things are.
+    Missed {
+        /// How many.
+        events: u64,
+    },
+}
+
+impl Event {
+    fn to_sse(&self) -> sse::Event {
+        let json = serde_json::to_value(self).unwrap_or_default();
+        let name = json["type"].as_str().unwrap_or("event").to_owned();
+        sse::Event::default().event(name).data(json.to_string())
+    }
+}
+
+/// `GET /api/v1/events`.
+pub(super) async fn follow(State(state): State<Arc<AppState>>) -> Result<Response, Problem> {
+    let permit = Arc::clone(&state.event_clients)
+        .try_acquire_owned()
+        .map_err(|_| Problem::new(Kind::Overloaded, "as many clients follow the events as may").retry_after(10))?;
+    let events = BroadcastStream::new(state.events.subscribe()).map(|received| {
+        Some(received.unwrap_or_else(|BroadcastStreamRecvError::Lagged(events)| Event::Missed { events }))
+    });
+    let stop = WatchStream::new(state.stop.clone()).filter_map(|stop| stop.then_some(None));
+    let told = events.merge(stop).map_while(|event| event).map(move |event| {
+        let _held_as_long_as_the_stream = &permit;
+        Ok::<_, Infallible>(event.to_sse())
+    });
+    Ok(Sse::new(told).keep_alive(KeepAlive::default()).into_response())
+}

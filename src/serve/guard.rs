@@ -1,0 +1,167 @@
+//! What every request passes before its route: who may ask, how many at once, how long; and what every answer bears.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tracing::debug;
+
+use super::AppState;
+use super::problem::{Kind, Problem};
+
+/// Headers of every answer: nothing of it may be framed, sniffed, or shown inside another site; pages load only what
+/// comes from here. CORS headers are absent: pages of other sites can not read an answer.
+const HEADERS: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
+
+/// The outermost layer: measures, bounds, guards.
+pub(super) async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    // A path is a label only where it is a route's: anything else would be as many labels as there are typing errors.
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("other".to_owned(), |path| path.as_str().to_owned());
+    let mut response = match refuse(&state, &request) {
+        Some(problem) => problem.into_response(),
+        None => admit(&state, request, next).await,
+    };
+    let took = started.elapsed();
+    let status = response.status().as_u16();
+    state.http_metrics.observe(&route, status, took);
+    debug!(%method, route, status, took_ms = took.as_millis() as u64, "answered a request");
+    for (name, value) in HEADERS {
+        response
+            .headers_mut()
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+async fn admit(state: &AppState, request: Request, next: Next) -> Response {
+    // Probes and metrics must answer when everything else is at its limit.
+    let is_probe = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
+    let _permit = match state.requests.try_acquire() {
+        Ok(permit) => Some(permit),
+        Err(_) if is_probe => None,
+        Err(_) => {
+            let detail = format!(
+                "{} requests are being answered, as many as `server.concurrency_max` allows",
+                state.config.concurrency_max
+            );
+            return Problem::new(Kind::Overloaded, detail).retry_after(1).into_response();
+        }
+    };
+    let patience = Duration::from_secs(state.config.request_timeout_s);
+    match tokio::time::timeout(patience, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::new(
+            Kind::Timeout,
+            format!("no answer within {} s (`server.request_timeout_s`)", patience.as_secs()),
+        )
+        .retry_after(5)
+        .into_response(),
+    }
+}
+
+/// A page of another site can make a browser send a request here, under a name of its own that resolves to this machine
+/// (DNS rebinding) or straight to the address. The first shows in `Host`, the second in `Origin`.
+fn refuse(state: &AppState, request: &Request) -> Option<Problem> {
+    let host = match named_host(request.uri(), request.headers()) {
+        Some(host) if is_ours(&host, state.bound) => host,
+        Some(host) => {
+            let detail = format!(
+                "this daemon answers for {} and for localhost, not for `{host}`",
+                state.bound
+            );
+            return Some(Problem::new(Kind::MisdirectedRequest, detail));
+        }
+        None => {
+            return Some(Problem::new(
+                Kind::MalformedRequest,
+                "the request has no readable Host header",
+            ));
+        }
+    };
+    let origin = request.headers().get(header::ORIGIN)?;
+    let from = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.parse::<Uri>().ok())
+        .and_then(|origin| origin.authority().map(|authority| authority.as_str().to_owned()));
+    if from.as_deref() == Some(&host) {
+        return None;
+    }
+    let detail = format!("the page of {origin:?} may not ask {host}");
+    Some(Problem::new(Kind::ForeignOrigin, detail).hint("ask from a program, or from this daemon's own page"))
+}
+
+fn named_host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    if let Some(authority) = uri.authority() {
+        return Some(authority.as_str().to_owned());
+    }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().ok().map(str::to_owned),
+        _ => None,
+    }
+}
+
+fn is_ours(host: &str, bound: SocketAddr) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(address, _)| address),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    match name.parse::<IpAddr>() {
+        Ok(address) => address.is_loopback() || address == bound.ip(),
+        Err(_) => {
+            let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+            name == "localhost" || name.ends_with(".localhost")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_this_machine_are_ours() {
+        let bound = SocketAddr::from(([127, 0, 0, 1], 8642));
+        for ours in [
+            "localhost",
+            "LOCALHOST:8642",
+            "127.0.0.1:1",
+            "127.3.2.1",
+            "[::1]:8642",
+            "curiod.localhost",
+        ] {
+            assert!(is_ours(ours, bound), "{ours} was refused");
+        }
+        for foreign in [
+            "evil.example",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "",
+            "[::2]:80",
+            "127.0.0.1.evil.example",
+        ] {
+            assert!(!is_ours(foreign, bound), "{foreign} was taken");
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Serving: queries over HTTP about the published models.
+//! Invariants: the model and the index that answer one query are of one space; no handler waits for a tensor or the
+//! disk on an async thread; every error is `application/problem+json`.
+
+mod answers;
+mod body;
+mod choice;
+mod dashboard;
+mod encoder;
+mod events;
+mod follow;
+mod guard;
+mod http;
+pub mod index;
+mod metrics;
+pub mod novelty;
+mod openapi;
+pub mod problem;
+mod query;
+mod read;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::Uri;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+use tokio::sync::{Semaphore, broadcast, watch};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use events::Event;
+pub use http::serve;
+pub use stream::{ServingSetup, ServingState, StreamServing};
+
+use crate::config::ServerConfig;
+use crate::ids::StreamName;
+use crate::limits::{BODIES_BYTES_MAX, EVENT_CLIENTS_MAX, QUERY_DECODES_MAX};
+use crate::registry::Registry;
+use crate::replay::ReplayBuffer;
+use crate::sample::Modality;
+use crate::sample::image::ImageLimits;
+use crate::status::Status;
+use metrics::HttpMetrics;
+use problem::{Kind, Problem};
+
+/// A stream as the server sees it.
+pub struct StreamHandle {
+    /// The kind of its data.
+    pub modality: Modality,
+    /// Its samples.
+    pub replay: Arc<ReplayBuffer>,
+    /// Its generations.
+    pub registry: Arc<Registry>,
+    /// What answers its queries.
+    pub serving: Arc<StreamServing>,
+    /// Bounds of a picture in a query: those of its ingest.
+    pub image_limits: ImageLimits,
+}
+
+/// Streams by name; replaced as a whole when the configuration is read again.
+pub type Streams = BTreeMap<StreamName, Arc<StreamHandle>>;
+
+/// What the server knows.
+pub struct AppState {
+    /// Its settings.
+    config: ServerConfig,
+    /// Where it listens.
+    bound: SocketAddr,
+    /// The streams.
+    pub streams: ArcSwap<Streams>,
+    /// Reads the daemon's status.
+    status: Box<dyn Fn() -> Status + Send + Sync>,
+    /// What happens, for whoever follows.
+    pub events: broadcast::Sender<Event>,
+    /// Whether the daemon has started and is not stopping.
+    pub ready: AtomicBool,
+    /// True when the daemon stops.
+    stop: watch::Receiver<bool>,
+    http_metrics: HttpMetrics,
+    requests: Semaphore,
+    /// A permit for each KiB of request bodies.
+    bodies: Semaphore,
+    decodes: Semaphore,
+    event_clients: Arc<Semaphore>,
+}
+
+impl AppState {
+    /// A server without streams yet, that is not ready. `stop` turning true ends the event streams.
+    pub fn new(
+        config: ServerConfig,
+        bound: SocketAddr,
+        status: Box<dyn Fn() -> Status + Send + Sync>,
+        events: broadcast::Sender<Event>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            requests: Semaphore::new(config.concurrency_max),
+            bodies: Semaphore::new(BODIES_BYTES_MAX.max(config.body_bytes_max) / 1024 + 1),
+            decodes: Semaphore::new(QUERY_DECODES_MAX),
+            event_clients: Arc::new(Semaphore::new(EVENT_CLIENTS_MAX)),
+            config,
+            bound,
+            streams: ArcSwap::default(),
+            status,
+            events,
+            ready: AtomicBool::new(false),
+            stop,
+            http_metrics: HttpMetrics::default(),
+        }
+    }
+}
+
+/// A path, its methods, and what answers them.
+type Route = (&'static str, &'static [&'static str], MethodRouter<Arc<AppState>>);
+
+/// Every route: its path, its methods (for its description), its handlers. The one list that the router and the test of
+/// the API's description read.
+fn routes() -> Vec<Route> {
+    vec![
+        ("/", &["get"], get(dashboard::page)),
+        ("/dashboard.js", &["get"], get(dashboard::script)),
+        ("/dashboard.css", &["get"], get(dashboard::style)),
+        ("/livez", &["get"], get(read::livez)),
+        ("/readyz", &["get"], get(read::readyz)),
+        ("/metrics", &["get"], get(read::metrics)),
+        ("/openapi.json", &["get"], get(openapi::document)),
+        ("/api/v1/status", &["get"], get(read::status)),
+        ("/api/v1/streams", &["get"], get(read::streams)),
+        ("/api/v1/models", &["get"], get(read::models)),
+        ("/api/v1/models/{stream}", &["get"], get(read::models_of)),
+        ("/api/v1/models/{stream}/{generation}", &["get"], get(read::model)),
+        ("/api/v1/samples/{id}", &["get"], get(read::sample)),
+        ("/api/v1/samples/{id}/picture", &["get"], get(read::picture)),
+        ("/api/v1/quarantine", &["get"], get(read::quarantine)),
+        ("/api/v1/events", &["get"], get(events::follow)),
+        ("/api/v1/embed", &["post"], post(query::embed)),
+        ("/api/v1/search", &["post"], post(query::search)),
+        ("/api/v1/novelty", &["post"], post(query::novelty)),
+    ]
+}
+
+/// The routes behind their guards.
+pub fn router(state: Arc<AppState>) -> Router {
+    let unknown = |uri: Uri| async move {
+        Problem::new(Kind::UnknownRoute, format!("there is no `{}`", uri.path()))
+            .hint("GET /openapi.json lists every route")
+    };
+    let wrong_method = |uri: Uri| async move {
+        Problem::new(
+            Kind::MethodNotAllowed,
+            format!("`{}` has other methods; `Allow` names them", uri.path()),
+        )
+    };
+    let panicked = |_: Box<dyn std::any::Any + Send>| {
+        use axum::response::IntoResponse;
+        tracing::error!("a handler panicked");
+        Problem::new(Kind::Internal, "the handler panicked; the log says more").into_response()
+    };
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, _, methods)| router.route(path, methods))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        // The body is bounded where it is read, by the configuration.
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(Arc::clone(&state), guard::guard))
+        .with_state(state)
+}
+
+/// Runs what may wait for the disk or a lock on a thread that may wait.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, "the work for a request failed");
+        Problem::new(Kind::Internal, "the work for this request panicked; the log says more")
+    })
+}
+
+/// `n` rows of `dim` numbers, each of unit length, scattered evenly: what tests and benches search in.
+#[doc(hidden)]
+pub fn test_embeddings(n: usize, dim: usize, seed: u64) -> Vec<f32> {
+    let mut rng = crate::rng::for_step(seed, 0, 0);
+    let mut rows: Vec<f32> = (0..n * dim)
+        .map(|_| (0..4).map(|_| crate::rng::unit(&mut rng) - 0.5).sum::<f64>() as f32)
+        .collect();
+    for row in rows.chunks_mut(dim) {
+        let norm = index::dot(row, row).sqrt();
+        row.iter_mut().for_each(|value| *value /= norm);
+    }
+    rows
+}

@@ -1,0 +1,383 @@
+//! The questions: `embed`, `search`, `novelty`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::body::{self, Asked, PictureFile};
+use super::choice::{self, Answering};
+use super::novelty::{NEIGHBOURS, mean_distance, most_novel};
+use super::problem::{Kind, Problem};
+use super::stream::Served;
+use super::{AppState, StreamHandle, blocking};
+use crate::ids::{Generation, SampleId, Space};
+use crate::limits::SEARCH_HITS_MAX;
+use crate::sample::{ImageTile, image};
+
+/// Hits searched beyond those asked for, to stand in for samples evicted a moment ago.
+const SPARE_HITS: usize = 16;
+
+/// The most novel samples are found again when the index has changed, but not before this many times the time that
+/// finding them took has passed: whoever asks often gets the answer of before, not the daemon's cores.
+const NOVEL_REST: u32 = 10;
+
+/// What `embed` is asked.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EmbedRequest {
+    /// `stream`, `stream@stable` or `stream@42`; may be left out where there is one stream.
+    model: Option<String>,
+    /// Files of pictures, each in base64.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    images: Vec<PictureFile>,
+}
+
+/// What `search` is asked: the neighbours of a picture or of a sample.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SearchRequest {
+    /// `stream`, `stream@stable` or `stream@42`; may be left out where there is one stream.
+    model: Option<String>,
+    /// A picture's file in base64.
+    #[schemars(with = "Option<String>")]
+    image: Option<PictureFile>,
+    /// Or a sample; it is not among its own neighbours.
+    #[schemars(with = "Option<u64>")]
+    id: Option<SampleId>,
+    /// How many neighbours, 1 to 1,000.
+    #[serde(default = "default_k")]
+    k: usize,
+}
+
+/// What `novelty` is asked: how new pictures are, or which samples are the newest.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoveltyRequest {
+    /// `stream`, `stream@stable` or `stream@42`; may be left out where there is one stream.
+    model: Option<String>,
+    /// Files of pictures, each in base64.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    images: Vec<PictureFile>,
+    /// Or how many of the most novel samples, 1 to 1,000.
+    top: Option<usize>,
+}
+
+fn default_k() -> usize {
+    10
+}
+
+impl Asked for EmbedRequest {
+    fn take_pictures(&mut self, pictures: Vec<PictureFile>) -> Result<(), Problem> {
+        self.images = pictures;
+        Ok(())
+    }
+}
+
+impl Asked for SearchRequest {
+    fn take_pictures(&mut self, mut pictures: Vec<PictureFile>) -> Result<(), Problem> {
+        self.image = pictures.pop();
+        if pictures.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::new(Kind::Unprocessable, "a search is for one picture"))
+    }
+}
+
+impl Asked for NoveltyRequest {
+    fn take_pictures(&mut self, pictures: Vec<PictureFile>) -> Result<(), Problem> {
+        self.images = pictures;
+        Ok(())
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Embeddings {
+    /// The generation that answered.
+    #[schemars(with = "u64")]
+    generation: Generation,
+    /// Its space; vectors of two spaces are never to be compared.
+    #[schemars(with = "String")]
+    space: Space,
+    /// Numbers of a vector.
+    dim: usize,
+    /// A vector of unit length for each picture, in their order.
+    embeddings: Vec<Vec<f32>>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Hits {
+    /// The generation that answered.
+    #[schemars(with = "u64")]
+    generation: Generation,
+    /// Its space; vectors of two spaces are never to be compared.
+    #[schemars(with = "String")]
+    space: Space,
+    /// The nearest samples, nearest first.
+    hits: Vec<NamedHit>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct NamedHit {
+    /// The sample.
+    #[schemars(with = "u64")]
+    id: SampleId,
+    /// Cosine similarity, -1 to 1.
+    score: f32,
+    /// The file it was cut from, relative to its inbox.
+    path: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Novelties {
+    /// The generation that answered.
+    #[schemars(with = "u64")]
+    generation: Generation,
+    /// Its space; vectors of two spaces are never to be compared.
+    #[schemars(with = "String")]
+    space: Space,
+    /// One for each picture in their order; or the most novel samples, the farthest first.
+    results: Vec<Novelty>,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Novelty {
+    /// The sample, where samples were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<u64>")]
+    id: Option<SampleId>,
+    /// The file it was cut from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    /// Share of the held samples that are less unusual.
+    novelty: f32,
+    /// Mean distance (1 - cosine) to the nearest held samples.
+    distance: f32,
+}
+
+/// The most novel samples of an index, as they were found.
+pub(super) struct Found {
+    version: u64,
+    asked: usize,
+    at: Instant,
+    took: Duration,
+    samples: Vec<(SampleId, f32)>,
+}
+
+/// `POST /api/v1/embed`.
+pub(super) async fn embed(State(state): State<Arc<AppState>>, request: Request) -> Result<Response, Problem> {
+    let (asked, _permit) = body::read::<EmbedRequest>(&state, request).await?;
+    if asked.images.is_empty() {
+        return Err(
+            Problem::new(Kind::Unprocessable, "the request brings no picture").hint("`images` is a list of base64")
+        );
+    }
+    let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
+    let tiles = decode(&state, &handle, &model, asked.images).await?;
+    let rows = model.embed(tiles).await?;
+    let dim = model.dim();
+    let answer = Embeddings {
+        generation: model.published().generation,
+        space: model.published().space.clone(),
+        dim,
+        embeddings: rows.chunks_exact(dim).map(<[f32]>::to_vec).collect(),
+    };
+    Ok(signed(&model, Json(answer)))
+}
+
+/// `POST /api/v1/search`.
+pub(super) async fn search(State(state): State<Arc<AppState>>, request: Request) -> Result<Response, Problem> {
+    let (asked, _permit) = body::read::<SearchRequest>(&state, request).await?;
+    if !(1..=SEARCH_HITS_MAX).contains(&asked.k) {
+        return Err(Problem::new(
+            Kind::Unprocessable,
+            format!("`k` is {}, and may be 1 to {SEARCH_HITS_MAX}", asked.k),
+        ));
+    }
+    let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
+    let served = Arc::clone(model.searchable()?);
+    let query = match (asked.image, asked.id) {
+        (Some(picture), None) => {
+            let tiles = decode(&state, &handle, &model, vec![picture]).await?;
+            model.embed(tiles).await?
+        }
+        (None, Some(id)) => served
+            .index
+            .embedding(id)
+            .ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no sample {id} in the index")))?,
+        _ => {
+            let detail = "a search is for one picture (`image`) or for one sample (`id`)";
+            return Err(Problem::new(Kind::Unprocessable, detail));
+        }
+    };
+    let (k, own) = (asked.k, asked.id);
+    let hits = blocking(move || neighbours(&handle, &served, &query, k, own)).await?;
+    let answer = Hits {
+        generation: model.published().generation,
+        space: model.published().space.clone(),
+        hits,
+    };
+    Ok(signed(&model, Json(answer)))
+}
+
+/// `POST /api/v1/novelty`.
+pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request) -> Result<Response, Problem> {
+    let (asked, _permit) = body::read::<NoveltyRequest>(&state, request).await?;
+    let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
+    let served = Arc::clone(model.searchable()?);
+    let results = match (asked.images, asked.top) {
+        (pictures, None) if !pictures.is_empty() => {
+            let tiles = decode(&state, &handle, &model, pictures).await?;
+            let queries = model.embed(tiles).await?;
+            blocking(move || novelty_of(&served, &queries)).await?
+        }
+        (pictures, Some(top)) if pictures.is_empty() && (1..=SEARCH_HITS_MAX).contains(&top) => {
+            most_novel_named(handle, served, top).await?
+        }
+        (pictures, Some(_)) if pictures.is_empty() => {
+            return Err(Problem::new(
+                Kind::Unprocessable,
+                format!("`top` may be 1 to {SEARCH_HITS_MAX}"),
+            ));
+        }
+        _ => {
+            let detail = "novelty is asked of pictures (`images`) or of the samples held (`top`)";
+            return Err(Problem::new(Kind::Unprocessable, detail));
+        }
+    };
+    let answer = Novelties {
+        generation: model.published().generation,
+        space: model.published().space.clone(),
+        results,
+    };
+    Ok(signed(&model, Json(answer)))
+}
+
+/// Decodes pictures as ingest does, so that a file gives the vector that its sample has.
+async fn decode(
+    state: &AppState,
+    handle: &StreamHandle,
+    model: &Answering,
+    pictures: Vec<PictureFile>,
+) -> Result<Vec<ImageTile>, Problem> {
+    body::too_many(state, pictures.len())?;
+    let (limits, image_px) = (
+        handle.image_limits,
+        model.published().manifest.provenance.encoder.image_px,
+    );
+    let mut tiles = Vec::with_capacity(pictures.len());
+    for (item, picture) in pictures.into_iter().enumerate() {
+        // A large picture takes much more room than its file: few are decoded at once. The semaphore is never closed.
+        let _permit = state.decodes.acquire().await;
+        let decoded = blocking(move || image::decode(&picture.0, &limits, image_px)).await?;
+        tiles.push(decoded.map_err(|rejection| {
+            let mut problem = Problem::new(
+                Kind::Unprocessable,
+                format!("picture {item} was refused: {}", rejection.detail),
+            );
+            problem.reason = Some(rejection.reason.as_str().to_owned());
+            problem.item(item)
+        })?);
+    }
+    Ok(tiles)
+}
+
+fn neighbours(handle: &StreamHandle, served: &Served, query: &[f32], k: usize, own: Option<SampleId>) -> Vec<NamedHit> {
+    let hits = served.index.snapshot().nearest(query, k + SPARE_HITS).swap_remove(0);
+    hits.into_iter()
+        .filter(|hit| Some(hit.id) != own)
+        .filter_map(|hit| {
+            let path = handle.replay.info(hit.id)?.path;
+            Some(NamedHit {
+                id: hit.id,
+                score: hit.score.clamp(-1.0, 1.0),
+                path,
+            })
+        })
+        .take(k)
+        .collect()
+}
+
+fn novelty_of(served: &Served, queries: &[f32]) -> Vec<Novelty> {
+    let typical = served.index.typical();
+    let found = served.index.snapshot().nearest(queries, NEIGHBOURS);
+    found
+        .iter()
+        .map(|hits| {
+            // Of nothing everything is as far as can be.
+            let distance = mean_distance(hits).unwrap_or(2.0);
+            Novelty {
+                id: None,
+                path: None,
+                novelty: typical.quantile(distance),
+                distance,
+            }
+        })
+        .collect()
+}
+
+async fn most_novel_named(handle: Arc<StreamHandle>, served: Arc<Served>, top: usize) -> Result<Vec<Novelty>, Problem> {
+    let mut found = served.most_novel.lock().await;
+    let is_fresh = found.as_ref().is_some_and(|found| {
+        let resting = found.at.elapsed() < found.took * NOVEL_REST;
+        found.asked >= top && (resting || found.version == served.index.snapshot().version)
+    });
+    if !is_fresh {
+        let index = Arc::clone(&served.index);
+        *found = Some(blocking(move || find_most_novel(&index, top)).await?);
+    }
+    let samples: Vec<_> = found
+        .iter()
+        .flat_map(|found| &found.samples)
+        .take(top)
+        .copied()
+        .collect();
+    drop(found);
+    blocking(move || {
+        let typical = served.index.typical();
+        let named = samples.into_iter().filter_map(|(id, distance)| {
+            Some(Novelty {
+                id: Some(id),
+                path: Some(handle.replay.info(id)?.path),
+                novelty: typical.quantile(distance),
+                distance,
+            })
+        });
+        named.collect()
+    })
+    .await
+}
+
+fn find_most_novel(index: &super::index::Index, asked: usize) -> Found {
+    let (version, at) = (index.snapshot().version, Instant::now());
+    let samples = most_novel(index, asked);
+    Found {
+        version,
+        asked,
+        at: Instant::now(),
+        took: at.elapsed(),
+        samples,
+    }
+}
+
+/// Says in headers which model answered.
+fn signed(model: &Answering, answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    let published = model.published();
+    let headers = response.headers_mut();
+    headers.insert(
+        HeaderName::from_static("curiod-generation"),
+        HeaderValue::from(published.generation.0),
+    );
+    if let Ok(space) = HeaderValue::from_str(published.space.as_str()) {
+        headers.insert(HeaderName::from_static("curiod-space"), space);
+    }
+    response
+}

@@ -1,0 +1,309 @@
+//! A stream's serving: which generation answers, the next one being prepared beside it, older ones on demand.
+//! Invariants: the model and the index of a [`Served`] are of one space and change together; a generation replaces
+//! another only when its index has come as far.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use tch::Device;
+use tracing::{error, info};
+
+use super::encoder::{Encoder, EncoderSetup, WorkError};
+use super::follow::{CoveredBelow, Follower};
+use super::index::Index;
+use super::query::Found;
+use crate::ids::{Generation, Space, StreamName};
+use crate::limits::OLDER_ENCODERS_MAX;
+use crate::model::Embedder;
+use crate::registry::{Published, Registry};
+use crate::replay::ReplayBuffer;
+
+/// A generation that answers queries: its model, and the index of its space.
+pub struct Served {
+    /// What is known of it.
+    pub published: Published,
+    /// Its network.
+    pub encoder: Encoder,
+    /// Every sample's embedding in its space.
+    pub index: Arc<Index>,
+    /// Its most novel samples, as they were found last.
+    pub(super) most_novel: tokio::sync::Mutex<Option<Found>>,
+    covered_below: CoveredBelow,
+    /// Whether the index has been complete once.
+    searchable: AtomicBool,
+}
+
+impl Served {
+    /// Whether the index has been complete once; before, a search would miss what is held.
+    pub fn is_searchable(&self) -> bool {
+        self.searchable.load(Ordering::Acquire)
+    }
+}
+
+/// An older generation, for embedding alone.
+pub struct Older {
+    /// What is known of it.
+    pub published: Published,
+    /// Its network.
+    pub encoder: Encoder,
+}
+
+/// What a stream's serving is made of.
+pub struct ServingSetup {
+    /// The stream.
+    pub stream: StreamName,
+    /// Its samples.
+    pub replay: Arc<ReplayBuffer>,
+    /// Its generations.
+    pub registry: Arc<Registry>,
+    /// Where its networks compute.
+    pub device: Device,
+    /// Threads of one operation.
+    pub threads: usize,
+    /// Called when a generation begins to answer; must not call back into the serving.
+    pub on_serving: Box<dyn Fn(&Published) + Send + Sync>,
+}
+
+/// A stream's serving in numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServingState {
+    /// The generation that answers; None before the first.
+    pub generation: Option<Generation>,
+    /// Its space.
+    pub space: Option<Space>,
+    /// Samples in its index.
+    pub index_covered: u64,
+    /// Samples that the index should hold.
+    pub index_total: u64,
+    /// Queries that wait for the encoder.
+    pub encode_queue: u64,
+    /// Why queries fail, when they do.
+    pub failure: Option<String>,
+}
+
+/// A stream's serving.
+pub struct StreamServing {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    setup: ServingSetup,
+    current: ArcSwapOption<Served>,
+    build: Mutex<Build>,
+    older: Mutex<VecDeque<Arc<Older>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The generation whose index is being built, and the newest that waits for its turn. One that waits is replaced by a
+/// newer one; one that is being built is not, or a busy stream would never serve any.
+#[derive(Default)]
+struct Build {
+    running: Option<Arc<Served>>,
+    next: Option<Published>,
+}
+
+impl StreamServing {
+    /// Serves the registry's latest generation, if there is one.
+    pub fn start(setup: ServingSetup) -> Self {
+        let latest = setup.registry.latest();
+        let serving = Self {
+            inner: Arc::new(Inner {
+                setup,
+                current: ArcSwapOption::empty(),
+                build: Mutex::default(),
+                older: Mutex::default(),
+                threads: Mutex::default(),
+            }),
+        };
+        if let Some(latest) = latest {
+            serving.on_published(latest);
+        }
+        serving
+    }
+
+    /// Prepares a new generation, and serves it when it is ready. The first one answers at once.
+    pub fn on_published(&self, published: Published) {
+        let mut build = self.inner.build.lock();
+        // One that can not be opened would keep its successors waiting for ever.
+        let is_stuck = build
+            .running
+            .as_ref()
+            .is_some_and(|running| running.encoder.failure().is_some());
+        if build.running.is_some() && !is_stuck {
+            build.next = Some(published);
+        } else {
+            self.inner.begin(&mut build, published);
+        }
+    }
+
+    /// The generation that answers queries.
+    pub fn current(&self) -> Option<Arc<Served>> {
+        self.inner.current.load_full()
+    }
+
+    /// An older generation, loaded if it is not; None when it is not kept.
+    pub fn older(&self, generation: Generation) -> std::io::Result<Option<Arc<Older>>> {
+        let mut older = self.inner.older.lock();
+        let at = older.iter().position(|older| older.published.generation == generation);
+        let loaded = at.and_then(|at| older.remove(at));
+        let Some(published) = self.inner.setup.registry.get(generation) else {
+            return Ok(None);
+        };
+        let asked = match loaded {
+            Some(loaded) => loaded,
+            None => {
+                let encoder = self.inner.encoder(&published, None, Box::new(|| {}))?;
+                Arc::new(Older { published, encoder })
+            }
+        };
+        older.push_back(Arc::clone(&asked));
+        if older.len() > OLDER_ENCODERS_MAX {
+            older.pop_front();
+        }
+        Ok(Some(asked))
+    }
+
+    /// The serving in numbers.
+    pub fn state(&self) -> ServingState {
+        let current = self.current();
+        let building_failed = || {
+            self.inner
+                .build
+                .lock()
+                .running
+                .as_ref()
+                .and_then(|running| running.encoder.failure())
+        };
+        ServingState {
+            generation: current.as_ref().map(|served| served.published.generation),
+            space: current.as_ref().map(|served| served.published.space.clone()),
+            index_covered: current.as_ref().map_or(0, |served| served.index.len() as u64),
+            index_total: self.inner.setup.replay.counts().samples,
+            encode_queue: current.as_ref().map_or(0, |served| served.encoder.queued() as u64),
+            failure: current
+                .as_ref()
+                .and_then(|served| served.encoder.failure())
+                .or_else(building_failed),
+        }
+    }
+
+    /// Ends every thread and waits for them. Call when no query is being answered.
+    pub fn stop(&self) {
+        *self.inner.build.lock() = Build::default();
+        self.inner.older.lock().clear();
+        self.inner.current.store(None);
+        let threads = std::mem::take(&mut *self.inner.threads.lock());
+        for thread in threads {
+            // Its panics are caught where it runs.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Inner {
+    fn begin(self: &Arc<Self>, build: &mut Build, published: Published) {
+        build.running = None;
+        match self.prepare(published) {
+            Ok(served) => {
+                if self.current.load().is_none() {
+                    self.serve(&served);
+                }
+                build.running = Some(served);
+            }
+            Err(error) => error!(stream = %self.setup.stream, %error, "failed to start an encoder"),
+        }
+    }
+
+    /// Starts the encoder of a generation; its index is built from here on.
+    fn prepare(self: &Arc<Self>, published: Published) -> std::io::Result<Arc<Served>> {
+        let generation = published.generation;
+        let index = Arc::new(Index::new(
+            published.manifest.provenance.encoder.dim() as usize,
+            generation.0,
+        ));
+        let covered_below = CoveredBelow::default();
+        // One whose own index was never complete is no measure.
+        let current = self.current.load_full().filter(|current| current.is_searchable());
+        let rival = current.map(|current| Arc::clone(&current.covered_below));
+        let follower = Follower::new(
+            Arc::clone(&self.setup.replay),
+            Arc::clone(&index),
+            Arc::clone(&covered_below),
+            rival,
+        );
+        let inner: Weak<Self> = Arc::downgrade(self);
+        let on_covered = Box::new(move || {
+            if let Some(inner) = inner.upgrade() {
+                inner.finish(generation);
+            }
+        });
+        let encoder = self.encoder(&published, Some(follower), on_covered)?;
+        Ok(Arc::new(Served {
+            published,
+            encoder,
+            index,
+            most_novel: tokio::sync::Mutex::default(),
+            covered_below,
+            searchable: AtomicBool::new(false),
+        }))
+    }
+
+    /// The index of a generation is complete: the generation answers from now on, and the next is begun.
+    fn finish(self: &Arc<Self>, generation: Generation) {
+        let mut build = self.build.lock();
+        let Some(served) = build
+            .running
+            .take_if(|running| running.published.generation == generation)
+        else {
+            // A newer one has taken its place.
+            return;
+        };
+        served.searchable.store(true, Ordering::Release);
+        if self
+            .current
+            .load()
+            .as_ref()
+            .is_none_or(|current| !Arc::ptr_eq(current, &served))
+        {
+            self.serve(&served);
+        }
+        if let Some(next) = build.next.take() {
+            self.begin(&mut build, next);
+        }
+    }
+
+    fn serve(&self, served: &Arc<Served>) {
+        let published = &served.published;
+        self.current.store(Some(Arc::clone(served)));
+        info!(stream = %self.setup.stream, generation = %published.generation, space = %published.space,
+            samples = served.index.len(), "a generation began to answer");
+        (self.setup.on_serving)(published);
+    }
+
+    fn encoder(
+        &self,
+        published: &Published,
+        follower: Option<Follower>,
+        on_covered: Box<dyn FnOnce() + Send>,
+    ) -> std::io::Result<Encoder> {
+        let (source, device) = (published.clone(), self.setup.device);
+        let spec = source.manifest.provenance.encoder;
+        let open = move || -> Result<Embedder, WorkError> { Ok(Embedder::open(&spec, &source.weights()?, device)?) };
+        let (encoder, thread) = Encoder::start(EncoderSetup {
+            name: format!("encoder-{}-{}", self.setup.stream, published.generation),
+            open: Box::new(open),
+            image_px: spec.image_px,
+            threads: self.setup.threads,
+            follower,
+            on_covered,
+        })?;
+        let mut threads = self.threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        Ok(encoder)
+    }
+}

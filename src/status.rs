@@ -1,0 +1,145 @@
+//! The daemon at a glance: what `GET /api/v1/status` answers, `curiod status --json` prints and `/metrics` is made of.
+//! Invariant: a name that has been here stays; programs read it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Generation, Space, StreamName};
+use crate::sample::Modality;
+
+/// The daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_s: f64,
+    /// Its streams, by name.
+    pub streams: Vec<StreamStatus>,
+}
+
+/// A stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StreamStatus {
+    /// Its name.
+    pub name: StreamName,
+    /// The kind of its data.
+    pub modality: Modality,
+    /// What it is doing: `learning`, `waiting` (for samples), `bored` (all of them replayed often enough), `paused`,
+    /// or `failed: ` and why.
+    pub state: String,
+    /// Sources taken, for life.
+    pub sources_accepted: u64,
+    /// Sources whose content was known already, for life.
+    pub sources_duplicate: u64,
+    /// Sources in quarantine.
+    pub sources_quarantined: u64,
+    /// Sources waiting to be decoded or made durable.
+    pub sources_queued: u64,
+    /// Why no more sources are taken, when none are.
+    pub ingest_paused: Option<String>,
+    /// Samples in the replay buffer, the exam's included.
+    pub samples: u64,
+    /// Samples held out for the exam.
+    pub exam_samples: u64,
+    /// Bytes of the samples in the replay buffer.
+    pub replay_bytes: u64,
+    /// Bytes of its files.
+    pub replay_disk_bytes: u64,
+    /// Samples replayed, for life.
+    pub samples_drawn: u64,
+    /// Steps of learning, for life.
+    pub step: u64,
+    /// Steps a second, over the last minute.
+    pub steps_per_s: f64,
+    /// Share of the last minute that the learner was busy, 0 to 1.
+    pub duty_cycle: f64,
+    /// The objective's loss, a running mean. None before the first step.
+    pub loss: Option<f64>,
+    /// Effective rank of the embeddings (RankMe, Garrido et al. 2023).
+    pub rank: Option<f64>,
+    /// Error of the newest samples over the running mean: above 1 they are harder than what is known.
+    pub surprise: Option<f64>,
+    /// Candidates that the gate accepted since the start.
+    pub candidates_accepted: u64,
+    /// Candidates that the gate rejected since the start.
+    pub candidates_rejected: u64,
+    /// The gate's newest verdict, in a sentence.
+    pub verdict: Option<String>,
+    /// Steps at which the first candidate is judged.
+    pub first_candidate_steps: u64,
+    /// The generation that answers queries. None before the first.
+    #[schemars(with = "Option<u64>")]
+    pub generation: Option<Generation>,
+    /// Its space.
+    #[schemars(with = "Option<String>")]
+    pub space: Option<Space>,
+    /// Samples in the index of that space.
+    pub index_covered: u64,
+    /// Samples that it should hold.
+    pub index_total: u64,
+    /// Requests waiting for the encoder.
+    pub encode_queue: u64,
+    /// Why queries fail, when they do.
+    pub serving_failure: Option<String>,
+}
+
+#[cfg(test)]
+pub(crate) fn example(name: &str) -> StreamStatus {
+    StreamStatus {
+        name: name.parse().unwrap(),
+        modality: Modality::Image,
+        state: "learning".to_owned(),
+        sources_accepted: 12,
+        sources_duplicate: 1,
+        sources_quarantined: 2,
+        sources_queued: 0,
+        ingest_paused: None,
+        samples: 12,
+        exam_samples: 1,
+        replay_bytes: 4_096,
+        replay_disk_bytes: 8_192,
+        samples_drawn: 640,
+        step: 10,
+        steps_per_s: 2.5,
+        duty_cycle: 0.5,
+        loss: Some(3.25),
+        rank: Some(17.5),
+        surprise: Some(1.1),
+        candidates_accepted: 1,
+        candidates_rejected: 0,
+        verdict: Some("accepted".to_owned()),
+        first_candidate_steps: 50,
+        generation: Some(Generation(1)),
+        space: Some(Space::of_weights(b"weights")),
+        index_covered: 11,
+        index_total: 12,
+        encode_queue: 0,
+        serving_failure: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_has_every_name_that_programs_were_promised() {
+        let status = Status {
+            version: "1".to_owned(),
+            uptime_s: 1.5,
+            streams: vec![example("pictures")],
+        };
+        let json = serde_json::to_value(&status).unwrap();
+        for name in ["version", "uptime_s", "streams"] {
+            assert!(!json[name].is_null(), "{name} is missing");
+        }
+        for name in "name modality sources_accepted sources_duplicate sources_quarantined samples replay_bytes step \
+                     steps_per_s duty_cycle generation space index_covered index_total"
+            .split_whitespace()
+        {
+            assert!(!json["streams"][0][name].is_null(), "{name} is missing");
+        }
+        assert_eq!(serde_json::from_value::<Status>(json).unwrap(), status);
+    }
+}
