@@ -1,7 +1,11 @@
 //! curiod, a lifelong-learning daemon.
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod curiosity;
+pub mod daemon;
+pub mod demo;
 pub mod durable;
 pub mod gate;
 pub mod ids;

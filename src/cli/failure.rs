@@ -1,0 +1,73 @@
+//! How a command fails: an exit code, and lines that say what, where and what next.
+
+use std::process::ExitCode;
+
+use crate::client::ClientError;
+use crate::config::ConfigError;
+
+/// A command that did not do what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    code: u8,
+    /// What, and where.
+    what: String,
+    /// What next.
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// The daemon, or the command, failed.
+    pub const FAILED: u8 = 1;
+    /// The command line makes no sense.
+    pub const USAGE: u8 = 2;
+    /// No daemon answers (`EX_UNAVAILABLE` of sysexits.h).
+    pub const UNREACHABLE: u8 = 69;
+    /// The configuration can not be used (`EX_CONFIG` of sysexits.h).
+    pub const CONFIG: u8 = 78;
+
+    /// A failure with this exit code.
+    pub fn new(code: u8, what: impl ToString) -> Self {
+        Self {
+            code,
+            what: what.to_string(),
+            hint: None,
+        }
+    }
+
+    /// With what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Tells it on stderr.
+    pub fn report(&self) -> ExitCode {
+        eprintln!("error: {}", self.what);
+        if let Some(hint) = &self.hint {
+            eprintln!("hint: {hint}");
+        }
+        ExitCode::from(self.code)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        let code = match &error {
+            ClientError::Url(_) => Self::USAGE,
+            ClientError::Unreachable { .. } => Self::UNREACHABLE,
+            ClientError::Problem(_) | ClientError::Odd { .. } => Self::FAILED,
+        };
+        Self {
+            code,
+            what: error.to_string(),
+            hint: error.hint(),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Self::CONFIG, &error.what).hint(error.hint)
+    }
+}

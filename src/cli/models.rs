@@ -1,0 +1,132 @@
+//! `curiod models`: the published models.
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::failure::Failure;
+use super::output::{print, print_json, table};
+use super::{Connection, Format};
+
+/// What to do with them.
+#[derive(Subcommand, Clone, Debug)]
+pub enum ModelsCommand {
+    /// Every generation that is kept
+    List(ListArgs),
+    /// A generation's manifest: where it comes from, and its exam
+    Show(ShowArgs),
+}
+
+/// The flags of `curiod models list`.
+#[derive(Args, Clone, Debug)]
+pub struct ListArgs {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    format: Format,
+    /// Of this stream alone, with the gate's last verdicts
+    #[arg(long, value_name = "STREAM")]
+    stream: Option<String>,
+}
+
+/// The flags of `curiod models show`.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    format: Format,
+    /// STREAM, STREAM@stable or STREAM@42
+    model: String,
+}
+
+/// `curiod models`.
+pub fn models(command: &ModelsCommand) -> Result<(), Failure> {
+    match command {
+        ModelsCommand::List(args) => list(args),
+        ModelsCommand::Show(args) => show(args),
+    }
+}
+
+fn list(args: &ListArgs) -> Result<(), Failure> {
+    let client = args.connection.client()?;
+    let answer = match &args.stream {
+        Some(stream) => client.get(&format!("/api/v1/models/{stream}"))?,
+        None => client.get("/api/v1/models")?,
+    };
+    if args.format.json {
+        return print_json(&answer);
+    }
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let models = answer["models"].as_array().map_or(&[][..], Vec::as_slice);
+    let rows: Vec<_> = models
+        .iter()
+        .map(|model| {
+            let mut names: Vec<&str> = model["aliases"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            names.extend((model["serving"] == true).then_some("serving"));
+            let retrieval = model["retrieval"]
+                .as_f64()
+                .map_or("-".to_owned(), |share| format!("{share:.3}"));
+            let [stream, generation, step] = ["stream", "generation", "step"].map(|key| text(&model[key]));
+            let [space, created] = ["space", "created_at"].map(|key| text(&model[key]));
+            [stream, generation, step, retrieval, space, created, names.join(", ")]
+        })
+        .collect();
+    let mut shown = table(
+        [
+            "stream",
+            ">generation",
+            ">step",
+            ">retrieval",
+            "space",
+            "published",
+            "names",
+        ],
+        &rows,
+    );
+    let verdicts = answer["verdicts"].as_array().map_or(&[][..], Vec::as_slice);
+    if !verdicts.is_empty() {
+        let rows: Vec<_> = verdicts
+            .iter()
+            .map(|verdict| ["at", "step", "reason"].map(|key| text(&verdict[key])))
+            .collect();
+        shown += &format!("\n{}", table(["judged", ">step", "verdict"], &rows));
+    }
+    print(&shown)
+}
+
+fn show(args: &ShowArgs) -> Result<(), Failure> {
+    let (stream, version) = args.model.split_once('@').unwrap_or((&args.model, "latest"));
+    let manifest = args
+        .connection
+        .client()?
+        .get(&format!("/api/v1/models/{stream}/{version}"))?;
+    if args.format.json {
+        return print_json(&manifest);
+    }
+    let mut rows = Vec::new();
+    flatten("", &manifest, &mut rows);
+    print(&table(["", ""], &rows))
+}
+
+/// A tree as lines: the names on the way to each leaf, and the leaf.
+fn flatten(name: &str, value: &Value, rows: &mut Vec<[String; 2]>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let name = if name.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{name}.{key}")
+                };
+                flatten(&name, value, rows);
+            }
+        }
+        Value::String(text) => rows.push([name.to_owned(), text.clone()]),
+        other => rows.push([name.to_owned(), other.to_string()]),
+    }
+}

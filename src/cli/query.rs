@@ -1,0 +1,255 @@
+//! `curiod embed`, `search` and `novelty`.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::failure::Failure;
+use super::output::{print, print_json, table};
+use super::{Connection, Format};
+use crate::client::Client;
+
+/// Files and bytes of one request; more are sent in several.
+const REQUEST_FILES_MAX: usize = 64;
+const REQUEST_BYTES_MAX: usize = 16 << 20;
+
+/// How often the files are sent afresh because a new generation began to answer between two requests.
+const FRESH_STARTS_MAX: usize = 5;
+
+/// The flags of `curiod embed`.
+#[derive(Args, Clone, Debug)]
+pub struct EmbedArgs {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    model: ModelArg,
+    /// A picture; - reads it from stdin. Several may be given
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    file: Vec<PathBuf>,
+}
+
+/// The flags of `curiod search`.
+#[derive(Args, Clone, Debug)]
+#[command(group(clap::ArgGroup::new("query").required(true).args(["file", "id"])))]
+pub struct SearchArgs {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    model: ModelArg,
+    /// The neighbours of this picture; - reads it from stdin
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The neighbours of this sample
+    #[arg(long, value_name = "SAMPLE")]
+    id: Option<u64>,
+    /// How many
+    #[arg(long, short, value_name = "N", default_value_t = 10)]
+    k: usize,
+}
+
+/// The flags of `curiod novelty`.
+#[derive(Args, Clone, Debug)]
+#[command(group(clap::ArgGroup::new("query").required(true).args(["file", "top"])))]
+pub struct NoveltyArgs {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    model: ModelArg,
+    /// How new this picture is; - reads it from stdin. Several may be given
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    file: Vec<PathBuf>,
+    /// The N most novel samples held
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+}
+
+/// Which model.
+#[derive(Args, Clone, Debug)]
+struct ModelArg {
+    /// STREAM, STREAM@stable or STREAM@42 [default: the only stream's newest]
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
+}
+
+impl ModelArg {
+    fn asked(&self) -> Map<String, Value> {
+        self.model
+            .iter()
+            .map(|model| ("model".to_owned(), json!(model)))
+            .collect()
+    }
+}
+
+/// `curiod embed`.
+pub fn embed(args: &EmbedArgs) -> Result<(), Failure> {
+    let client = args.connection.client()?;
+    let answer = ask_for_files(&client, "/api/v1/embed", &args.model, &args.file, "embeddings")?;
+    if args.format.json {
+        return print_json(&answer);
+    }
+    let mut text = format!(
+        "generation {}, space {}, {} numbers each\n",
+        answer["generation"],
+        word(&answer["space"]),
+        answer["dim"]
+    );
+    for (file, embedding) in args.file.iter().zip(list(&answer["embeddings"])) {
+        text += &format!("{}: {embedding}\n", file.display());
+    }
+    print(&text)
+}
+
+/// `curiod search`.
+pub fn search(args: &SearchArgs) -> Result<(), Failure> {
+    let mut asked = args.model.asked();
+    asked.insert("k".to_owned(), json!(args.k));
+    match (&args.file, args.id) {
+        (Some(file), _) => asked.insert("image".to_owned(), json!(STANDARD.encode(read(file)?))),
+        (None, id) => asked.insert("id".to_owned(), json!(id)),
+    };
+    let answer = args
+        .connection
+        .client()?
+        .post("/api/v1/search", &Value::Object(asked))?;
+    if args.format.json {
+        return print_json(&answer);
+    }
+    let rows: Vec<_> = list(&answer["hits"])
+        .iter()
+        .map(|hit| [number(&hit["score"]), word(&hit["path"]), hit["id"].to_string()])
+        .collect();
+    print(&table([">score", "path", ">sample"], &rows))
+}
+
+/// `curiod novelty`.
+pub fn novelty(args: &NoveltyArgs) -> Result<(), Failure> {
+    let client = args.connection.client()?;
+    let answer = match args.top {
+        Some(top) => {
+            let mut asked = args.model.asked();
+            asked.insert("top".to_owned(), json!(top));
+            client.post("/api/v1/novelty", &Value::Object(asked))?
+        }
+        None => ask_for_files(&client, "/api/v1/novelty", &args.model, &args.file, "results")?,
+    };
+    if args.format.json {
+        return print_json(&answer);
+    }
+    let rows: Vec<_> = list(&answer["results"])
+        .iter()
+        .enumerate()
+        .map(|(at, result)| {
+            let path = match args.file.get(at) {
+                Some(file) => file.display().to_string(),
+                None => word(&result["path"]),
+            };
+            [number(&result["novelty"]), number(&result["distance"]), path]
+        })
+        .collect();
+    print(&table([">novelty", ">distance", "path"], &rows))
+}
+
+/// Sends files, in several requests where they are many, and joins what is said of them under `list_name`. All answers
+/// are of one generation: when a new one begins to answer in between, the files are sent afresh.
+fn ask_for_files(
+    client: &Client,
+    path: &str,
+    model: &ModelArg,
+    files: &[PathBuf],
+    list_name: &str,
+) -> Result<Value, Failure> {
+    let mut pictures = Vec::with_capacity(files.len());
+    for file in files {
+        pictures.push(STANDARD.encode(read(file)?));
+    }
+    'afresh: for _ in 0..FRESH_STARTS_MAX {
+        let mut joined: Option<Value> = None;
+        for part in parts(&pictures) {
+            let mut asked = model.asked();
+            asked.insert("images".to_owned(), json!(part));
+            let mut answer = client.post(path, &Value::Object(asked))?;
+            match &mut joined {
+                None => joined = Some(answer),
+                Some(first) if first["generation"] != answer["generation"] => continue 'afresh,
+                Some(first) => {
+                    if let (Value::Array(all), Value::Array(more)) = (&mut first[list_name], answer[list_name].take()) {
+                        all.extend(more);
+                    }
+                }
+            }
+        }
+        return Ok(joined.unwrap_or_default());
+    }
+    let what = "new generations came faster than the files could be sent";
+    Err(Failure::new(Failure::FAILED, what).hint("send fewer, or name one generation with --model STREAM@GENERATION"))
+}
+
+/// Pictures in the order given, cut where a request would have too many files or bytes.
+fn parts(pictures: &[String]) -> Vec<&[String]> {
+    let (mut parts, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (at, picture) in pictures.iter().enumerate() {
+        if at > start && (at - start == REQUEST_FILES_MAX || bytes + picture.len() > REQUEST_BYTES_MAX) {
+            parts.push(&pictures[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += picture.len();
+    }
+    parts.push(&pictures[start..]);
+    parts
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = match file == Path::new("-") {
+        true => std::io::stdin().lock().read_to_end(&mut bytes),
+        false => std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut bytes)),
+    };
+    read.map_err(|error| Failure::new(Failure::FAILED, format!("failed to read {}: {error}", file.display())))?;
+    Ok(bytes)
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().unwrap_or("?").to_owned()
+}
+
+fn number(value: &Value) -> String {
+    value.as_f64().map_or("?".to_owned(), |number| format!("{number:.4}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_files_are_cut_into_requests_that_the_daemon_takes_and_none_is_lost() {
+        let pictures: Vec<String> = (0..200)
+            .map(|n| "x".repeat(if n == 70 { REQUEST_BYTES_MAX + 1 } else { n }))
+            .collect();
+        let parts = parts(&pictures);
+        assert!(
+            parts
+                .iter()
+                .all(|part| !part.is_empty() && part.len() <= REQUEST_FILES_MAX)
+        );
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.len() == 1 || part.iter().map(String::len).sum::<usize>() <= REQUEST_BYTES_MAX)
+        );
+        assert_eq!(parts.concat(), pictures);
+    }
+}

@@ -1,0 +1,160 @@
+//! `curiod run`: the daemon, from a file or from a folder and good defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::config::{self, Config, ConfigError};
+use crate::sample::Modality;
+use crate::sample::image::Format;
+
+/// The flags of `curiod run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// The configuration file. Without it, --inbox is all that is needed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["inbox", "state", "bind", "modality"], required_unless_present = "inbox")]
+    pub config: Option<PathBuf>,
+    /// A folder to watch. May be given several times.
+    #[arg(long, value_name = "DIR")]
+    pub inbox: Vec<PathBuf>,
+    /// The folder that holds everything the daemon knows [default: $STATE_DIRECTORY, else $XDG_STATE_HOME/curiod, else
+    /// ~/.local/state/curiod]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:8642]
+    #[arg(long, value_name = "ADDR")]
+    pub bind: Option<SocketAddr>,
+    /// The kind of data. `auto` looks at the first files in the inbox.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub modality: ModalityChoice,
+}
+
+/// What `--modality` takes.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModalityChoice {
+    /// Look at the first files.
+    Auto,
+    /// Pictures.
+    Image,
+}
+
+/// Files that `auto` looks at.
+const LOOK_AT_FILES: usize = 64;
+/// Bytes of each that tell its type.
+const LOOK_AT_BYTES: u64 = 64;
+
+impl RunArgs {
+    /// The configuration that the flags and the environment ask for.
+    pub fn compose(&self) -> Result<Config, ConfigError> {
+        if let Some(file) = &self.config {
+            return config::compose(file, std::env::vars());
+        }
+        let inboxes = self.inbox.iter().map(|inbox| absolute(inbox)).collect::<Vec<_>>();
+        let modality = match self.modality {
+            ModalityChoice::Image => Modality::Image,
+            ModalityChoice::Auto => tell_modality(&inboxes)?,
+        };
+        let state = self
+            .state
+            .clone()
+            .or_else(default_state_dir)
+            .ok_or_else(|| ConfigError {
+                what: "there is no place for the state: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set"
+                    .to_owned(),
+                hint: "give a folder with --state".to_owned(),
+            })?;
+        // Written as the file a user would write, so that both ways are one: same defaults, same environment, same checks.
+        let mut table = toml::Table::new();
+        table.insert("state_dir".to_owned(), text(&absolute(&state))?);
+        if let Some(bind) = self.bind {
+            let server = toml::Table::from_iter([("bind".to_owned(), toml::Value::String(bind.to_string()))]);
+            table.insert("server".to_owned(), server.into());
+        }
+        let inboxes = inboxes.iter().map(|inbox| text(inbox)).collect::<Result<Vec<_>, _>>()?;
+        let stream = toml::Table::from_iter([
+            (
+                "name".to_owned(),
+                toml::Value::String(default_name(modality).to_owned()),
+            ),
+            ("modality".to_owned(), toml::Value::String(modality.to_string())),
+            ("inbox".to_owned(), inboxes.into()),
+        ]);
+        table.insert("stream".to_owned(), vec![toml::Value::Table(stream)].into());
+        config::parse(
+            &table.to_string(),
+            "of the command line",
+            Path::new("/"),
+            std::env::vars(),
+        )
+    }
+}
+
+/// The name of the one stream of a daemon without a configuration file.
+fn default_name(modality: Modality) -> &'static str {
+    match modality {
+        Modality::Image => "pictures",
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn text(path: &Path) -> Result<toml::Value, ConfigError> {
+    path.to_str()
+        .map(|text| toml::Value::String(text.to_owned()))
+        .ok_or_else(|| ConfigError {
+            what: format!("the folder {} has a name that is not UTF-8", path.display()),
+            hint: "give a folder whose path is UTF-8; the files in it may have any name".to_owned(),
+        })
+}
+
+/// Where the state is when nobody says.
+pub fn default_state_dir() -> Option<PathBuf> {
+    let folder = |variable: &str| {
+        std::env::var_os(variable)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    folder("STATE_DIRECTORY")
+        .or_else(|| Some(folder("XDG_STATE_HOME")?.join("curiod")))
+        .or_else(|| Some(folder("HOME")?.join(".local/state/curiod")))
+}
+
+/// The modality of the first files, by their content. An empty inbox is taken for one of pictures, the only modality
+/// there is so far; files of which none is a picture are refused rather than quarantined one by one.
+fn tell_modality(inboxes: &[PathBuf]) -> Result<Modality, ConfigError> {
+    let mut looked_at = 0;
+    let mut folders = inboxes.to_vec();
+    while let Some(folder) = folders.pop() {
+        // A folder that can not be read is named when the stream starts.
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if kind.is_file() && looked_at < LOOK_AT_FILES {
+                let mut head = Vec::new();
+                let read = std::fs::File::open(entry.path()).and_then(|file| {
+                    std::io::Read::read_to_end(&mut std::io::Read::take(file, LOOK_AT_BYTES), &mut head)
+                });
+                looked_at += usize::from(read.is_ok() && !head.is_empty());
+                if Format::of(&head).is_ok() {
+                    return Ok(Modality::Image);
+                }
+            }
+        }
+        if looked_at >= LOOK_AT_FILES {
+            break;
+        }
+    }
+    if looked_at == 0 {
+        return Ok(Modality::Image);
+    }
+    Err(ConfigError {
+        what: format!(
+            "none of the first {looked_at} files in the inbox is a picture, and curiod learns from pictures alone so far"
+        ),
+        hint: "point --inbox at a folder of pictures, or say --modality image to quarantine the rest".to_owned(),
+    })
+}

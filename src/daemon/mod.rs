@@ -1,0 +1,245 @@
+//! The daemon: takes the lock, starts the streams, serves, obeys signals, and leaves everything as it can be resumed.
+//! Invariant: what the service manager is told is true: ready when queries are answered, alive while every part moves.
+
+pub mod lock;
+pub mod log;
+mod roster;
+mod service_manager;
+mod stream;
+mod watchdog;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{broadcast, watch};
+use tracing::{error, info, warn};
+
+use crate::clock::SystemClock;
+use crate::config::{Config, ConfigError};
+use crate::learn::DeviceTurns;
+use crate::limits::EVENT_QUEUE_MAX;
+use crate::serve::{AppState, router, serve};
+use crate::torch::{self, TorchError};
+use lock::{LockError, StateLock};
+use roster::Roster;
+use stream::Common;
+pub use stream::{StreamError, replay_dir};
+
+/// How long the daemon waits between two looks at how its parts are.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Threads of the HTTP server: it moves messages, others do the work.
+const SERVER_THREADS: usize = 2;
+
+/// Why the daemon did not start, or ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The state directory can not be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The device can not be used.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+    /// The address can not be listened on.
+    #[error("failed to listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A stream could not be started.
+    #[error("stream `{stream}`: {source}")]
+    Stream {
+        /// Its name.
+        stream: String,
+        /// Why.
+        source: StreamError,
+    },
+    /// The system refused what every daemon needs: threads, signals.
+    #[error("failed to {what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Runs the daemon until it is asked to stop. `reread` composes the configuration again for a reload.
+pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Send) -> Result<(), DaemonError> {
+    // Before anything else: libtorch reads its settings once, and no thread may run while they are written.
+    let device = torch::prepare(&config.device)?;
+    log::start();
+    let system = |what| move |source| DaemonError::System { what, source };
+    let _lock = StateLock::take(&config.state_dir)?;
+    let address = config.server.bind;
+    let listener = std::net::TcpListener::bind(address).map_err(|source| DaemonError::Bind { address, source })?;
+    let bound = listener.local_addr().map_err(system("read the bound address"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(SERVER_THREADS)
+        .thread_name("serve")
+        .enable_all()
+        .build()
+        .map_err(system("start the server's threads"))?;
+    let (stop, stopped) = watch::channel(false);
+    let common = Common {
+        state_dir: config.state_dir.clone(),
+        threads: config.threads.clone(),
+        device,
+        clock: Arc::new(SystemClock),
+        turns: Arc::new(DeviceTurns::default()),
+        events: broadcast::channel(EVENT_QUEUE_MAX).0,
+        candidates: Arc::new(ArcSwapOption::empty()),
+    };
+    let events = common.events.clone();
+    let roster = Arc::new(Roster::new(common));
+    let state = Arc::new(AppState::new(
+        config.server.clone(),
+        bound,
+        {
+            let (roster, started) = (Arc::clone(&roster), Instant::now());
+            Box::new(move || roster.status(started.elapsed()))
+        },
+        events,
+        stopped.clone(),
+    ));
+    // The server answers while the streams are opened, which may take a while: alive, not ready.
+    let server = runtime.spawn({
+        let app = router(Arc::clone(&state));
+        async move {
+            listener.set_nonblocking(true)?;
+            serve(tokio::net::TcpListener::from_std(listener)?, app, stopped).await;
+            Ok::<(), std::io::Error>(())
+        }
+    });
+    let started = roster
+        .start(config.clone())
+        .map_err(|(stream, source)| DaemonError::Stream { stream, source });
+    let outcome = started.and_then(|()| {
+        state.streams.store(Arc::new(roster.handles()));
+        state.ready.store(true, Ordering::Release);
+        service_manager::ready();
+        info!(version = env!("CARGO_PKG_VERSION"), address = %bound, state = %config.state_dir.display(), "started");
+        runtime.block_on(obey(&roster, &state, config, reread))
+    });
+    state.ready.store(false, Ordering::Release);
+    service_manager::stopping();
+    info!("stopping");
+    let _ = stop.send(true);
+    // Connections end while the streams do.
+    roster.stop();
+    if let Ok(Err(error)) = runtime.block_on(server) {
+        error!(%error, "the server ended badly");
+    }
+    info!("stopped");
+    outcome
+}
+
+/// Obeys signals until one asks to stop.
+async fn obey(
+    roster: &Arc<Roster>,
+    state: &Arc<AppState>,
+    mut config: Config,
+    reread: impl Fn() -> Result<Config, ConfigError>,
+) -> Result<(), DaemonError> {
+    let listen = |kind| {
+        signal(kind).map_err(|source| DaemonError::System {
+            what: "listen for signals",
+            source,
+        })
+    };
+    let (mut terminate, mut interrupt, mut reload) = (
+        listen(SignalKind::terminate())?,
+        listen(SignalKind::interrupt())?,
+        listen(SignalKind::hangup())?,
+    );
+    let every = service_manager::watchdog_interval().map_or(LOOK_EVERY, |interval| interval.min(LOOK_EVERY));
+    let mut look = tokio::time::interval(every);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = reload.recv() => {
+                service_manager::reloading();
+                config = read_again(roster, state, config, &reread).await;
+                service_manager::ready();
+            }
+            _ = look.tick() => {
+                service_manager::status(&roster.sentence());
+                match watchdog::stuck(roster) {
+                    None => service_manager::alive(),
+                    Some(part) => warn!(part, "does not move; the service manager is not told that the daemon is alive"),
+                }
+            }
+        }
+    }
+}
+
+/// Takes a changed configuration over, as far as that goes without a restart; gives the one that holds now.
+async fn read_again(
+    roster: &Arc<Roster>,
+    state: &Arc<AppState>,
+    old: Config,
+    reread: &impl Fn() -> Result<Config, ConfigError>,
+) -> Config {
+    let new = match reread() {
+        Ok(new) => new,
+        Err(error) => {
+            error!(
+                error = error.what,
+                hint = error.hint,
+                "kept the running configuration: the new one can not be used"
+            );
+            return old;
+        }
+    };
+    for (key, changed) in [
+        ("state_dir", new.state_dir != old.state_dir),
+        ("device", new.device != old.device),
+        ("server", new.server != old.server),
+        ("threads", new.threads != old.threads),
+    ] {
+        if changed {
+            warn!(
+                key,
+                "changed in the configuration; it takes a restart of the daemon to hold"
+            );
+        }
+    }
+    // Streams are stopped and opened: work for a thread that may block.
+    let (roster, state) = (Arc::clone(roster), Arc::clone(state));
+    let streams = new.streams.clone();
+    let taken = tokio::task::spawn_blocking(move || {
+        let failed = roster.change(streams, |handles| state.streams.store(Arc::new(handles)));
+        for (stream, error) in failed {
+            error!(stream, %error, "failed to start a stream of the new configuration; it is off until the next reload");
+        }
+    });
+    if let Err(error) = taken.await {
+        error!(%error, "the reload failed; restart the daemon");
+    }
+    info!("took over the configuration");
+    Config {
+        streams: new.streams,
+        ingest: new.ingest,
+        replay: new.replay,
+        learning: new.learning,
+        publication: new.publication,
+        ..old
+    }
+}
+
+/// Where a stream of this configuration keeps its buffer.
+pub fn replay_dirs(config: &Config) -> Vec<(String, PathBuf)> {
+    config
+        .streams
+        .iter()
+        .map(|stream| (stream.name.to_string(), replay_dir(&config.state_dir, &stream.name)))
+        .collect()
+}

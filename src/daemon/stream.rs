@@ -1,0 +1,281 @@
+//! One stream: its buffer, its ingest, its learner, what it serves. Started together, stopped in the order of the flow.
+//! Invariant: a stream writes only below its own folders of the state directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+use tch::Device;
+use tokio::sync::broadcast;
+use tracing::{error, info, warn};
+
+use crate::clock::Clock;
+use crate::config::{StreamConfig, ThreadConfig};
+use crate::ids::{SampleId, StreamName};
+use crate::ingest::{Ingest, IngestError, IngestEvent, IngestSetup};
+use crate::learn::{Activity, Candidate, DeviceTurns, LearnError, LearnSetup, LearnerState, LearnerThread};
+use crate::model::EncoderSpec;
+use crate::registry::{CandidateSlot, GateCounters, GateStream, Provenance, Registry, RegistryError};
+use crate::replay::{ReplayBuffer, ReplayError};
+use crate::sample::image::ImageLimits;
+use crate::serve::{Event, ServingSetup, StreamHandle, StreamServing};
+use crate::status::StreamStatus;
+
+/// A stream that could not be started: why.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// Its replay buffer could not be opened.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// Its inboxes could not be watched.
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    /// Its learner could not be started.
+    #[error(transparent)]
+    Learn(#[from] LearnError),
+    /// Its registry could not be opened.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// What all streams of a daemon share.
+pub(super) struct Common {
+    pub(super) state_dir: PathBuf,
+    pub(super) threads: ThreadConfig,
+    pub(super) device: Device,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) turns: Arc<DeviceTurns>,
+    pub(super) events: broadcast::Sender<Event>,
+    /// Where learners put candidates; replaced when the gate is started anew.
+    pub(super) candidates: Arc<ArcSwapOption<CandidateSlot>>,
+}
+
+/// A running stream.
+pub(super) struct Stream {
+    pub(super) config: StreamConfig,
+    pub(super) handle: Arc<StreamHandle>,
+    ingest: Ingest,
+    learner: LearnerThread,
+}
+
+/// Where a stream's replay buffer is.
+pub fn replay_dir(state_dir: &Path, name: &StreamName) -> PathBuf {
+    stream_dir(state_dir, name).join("replay")
+}
+
+fn stream_dir(state_dir: &Path, name: &StreamName) -> PathBuf {
+    state_dir.join("streams").join(name.as_str())
+}
+
+impl Stream {
+    /// Opens what the stream knows and starts its threads.
+    pub(super) fn start(config: StreamConfig, common: &Common) -> Result<Self, StreamError> {
+        let (name, dir) = (config.name.clone(), stream_dir(&common.state_dir, &config.name));
+        let spec = EncoderSpec::resolve(&config.learning, common.device);
+        let (replay, opened) = ReplayBuffer::open(&dir.join("replay"), &config.replay, config.learning.seed)?;
+        let replay = Arc::new(replay);
+        info!(stream = %name, samples = opened.samples, sources = opened.sources, elapsed_ms = opened.elapsed.as_millis() as u64,
+            "opened the replay buffer");
+        let registry = Registry::open(
+            &common.state_dir.join("registry").join(name.as_str()),
+            config.publication.generations_kept,
+            Arc::clone(&common.clock),
+        )?;
+        let registry = Arc::new(registry);
+        let serving = Arc::new(StreamServing::start(ServingSetup {
+            stream: name.clone(),
+            replay: Arc::clone(&replay),
+            registry: Arc::clone(&registry),
+            device: common.device,
+            threads: common.threads.serve(),
+            on_serving: {
+                let (events, stream) = (common.events.clone(), name.clone());
+                Box::new(move |published| {
+                    // Nobody follows: nobody misses it.
+                    let _ = events.send(Event::Serving {
+                        stream: stream.clone(),
+                        generation: published.generation,
+                        space: published.space.clone(),
+                    });
+                })
+            },
+        }));
+        let learner = LearnerThread::start(
+            LearnSetup {
+                stream: name.clone(),
+                config: config.learning.clone(),
+                publication: config.publication.clone(),
+                sampler: config.replay.sampler,
+                spec,
+                device: common.device,
+                learn_threads: common.threads.learn(),
+                augment_threads: common.threads.augment(),
+                checkpoints: dir.join("checkpoints"),
+                published_step: registry
+                    .latest()
+                    .map_or(0, |published| published.manifest.provenance.step),
+            },
+            Arc::clone(&replay),
+            Arc::clone(&common.turns),
+            deliver(Arc::clone(&common.candidates)),
+        )?;
+        let started = Ingest::start(
+            IngestSetup {
+                stream: name.clone(),
+                inboxes: config.inbox.clone(),
+                state_dir: dir,
+                config: config.ingest.clone(),
+                image_px: spec.image_px,
+                modality: config.modality,
+                decode_threads: common.threads.decode(),
+            },
+            Arc::clone(&replay),
+            Arc::clone(&common.clock),
+            tell(name, common.events.clone()),
+        );
+        let ingest = match started {
+            Ok(ingest) => ingest,
+            Err(error) => {
+                learner.join();
+                serving.stop();
+                return Err(error.into());
+            }
+        };
+        let handle = StreamHandle {
+            modality: config.modality,
+            replay,
+            registry,
+            serving,
+            image_limits: ImageLimits {
+                pixels_max: config.ingest.image_pixels_max,
+                side_px_max: config.ingest.image_side_px_max,
+            },
+        };
+        Ok(Self {
+            config,
+            handle: Arc::new(handle),
+            ingest,
+            learner,
+        })
+    }
+
+    /// What the gate must know of it.
+    pub(super) fn court(&self) -> GateStream {
+        GateStream {
+            name: self.config.name.clone(),
+            registry: Arc::clone(&self.handle.registry),
+            replay: Arc::clone(&self.handle.replay),
+            config: self.config.publication.clone(),
+        }
+    }
+
+    /// Asks everything that works on it to end, without waiting.
+    pub(super) fn ask_to_stop(&self) {
+        self.ingest.pause(true);
+        self.learner.stop();
+    }
+
+    /// Ends it: nothing more is taken, what is decoded is made durable, the step is finished, a checkpoint written.
+    pub(super) fn stop(self) {
+        self.ask_to_stop();
+        self.ingest.stop();
+        self.learner.join();
+        self.handle.serving.stop();
+        if let Err(error) = self.handle.replay.checkpoint() {
+            error!(stream = %self.config.name, %error, "failed to checkpoint the catalogue; the next start replays the segments");
+        }
+    }
+
+    /// The learner in numbers.
+    pub(super) fn learner(&self) -> LearnerState {
+        self.learner.state()
+    }
+
+    /// The stream at a glance.
+    pub(super) fn status(&self, gate: GateCounters) -> StreamStatus {
+        let (counts, ingest) = (self.handle.replay.counts(), self.ingest.counters());
+        let (learner, serving) = (self.learner.state(), self.handle.serving.state());
+        let state = match (&ingest.failed, &learner.activity) {
+            (Some(failure), _) | (None, Activity::Failed(failure)) => format!("failed: {failure}"),
+            (None, Activity::Learning) => "learning".to_owned(),
+            (None, Activity::Waiting) => "waiting".to_owned(),
+            (None, Activity::Bored) => "bored".to_owned(),
+            (None, Activity::Paused) => "paused".to_owned(),
+        };
+        StreamStatus {
+            name: self.config.name.clone(),
+            modality: self.config.modality,
+            state,
+            sources_accepted: counts.sources_accepted,
+            sources_duplicate: counts.sources_duplicate,
+            sources_quarantined: counts.sources_quarantined,
+            sources_queued: ingest.queued,
+            ingest_paused: ingest.paused,
+            samples: counts.samples,
+            exam_samples: counts.exam_samples,
+            replay_bytes: counts.bytes,
+            replay_disk_bytes: counts.disk_bytes,
+            samples_drawn: counts.drawn,
+            step: learner.step,
+            steps_per_s: learner.steps_per_s,
+            duty_cycle: learner.duty_cycle,
+            loss: learner.loss,
+            rank: learner.health.map(|health| health.rank),
+            surprise: learner.surprise,
+            candidates_accepted: gate.published,
+            candidates_rejected: gate.rejected,
+            verdict: self.handle.registry.verdicts().pop().map(|verdict| verdict.reason),
+            first_candidate_steps: self.config.publication.first_candidate_steps,
+            generation: serving.generation,
+            space: serving.space,
+            index_covered: serving.index_covered,
+            index_total: serving.index_total,
+            encode_queue: serving.encode_queue,
+            serving_failure: serving.failure,
+        }
+    }
+}
+
+/// Puts candidates before the gate that sits now.
+fn deliver(gate: Arc<ArcSwapOption<CandidateSlot>>) -> impl Fn(Candidate) + Send {
+    move |candidate| {
+        let (stream, step) = (candidate.stream.clone(), candidate.step);
+        let provenance = Provenance {
+            stream: candidate.stream,
+            step,
+            watermark: SampleId(candidate.watermark.0),
+            loss: candidate.loss.filter(|loss| loss.is_finite()),
+            encoder: candidate.spec,
+        };
+        let taken = gate
+            .load()
+            .as_ref()
+            .is_some_and(|slot| slot.put(provenance, candidate.student, candidate.teacher));
+        if !taken {
+            warn!(%stream, step, "no gate sits; a candidate was dropped, the next one follows");
+        }
+    }
+}
+
+/// Tells what ingest did to the log and to whoever follows the events.
+fn tell(stream: StreamName, events: broadcast::Sender<Event>) -> Arc<dyn Fn(IngestEvent) + Send + Sync> {
+    Arc::new(move |event| {
+        let stream = stream.clone();
+        let event = match event {
+            IngestEvent::Accepted { path, samples, .. } => Event::Accepted { stream, path, samples },
+            IngestEvent::Duplicate { path, .. } => Event::Duplicate { stream, path },
+            IngestEvent::Quarantined(entry) => Event::Quarantined {
+                stream,
+                path: entry.path,
+                reason: entry.reason,
+                detail: entry.detail,
+            },
+            IngestEvent::Paused { reason } => Event::IngestPaused { stream, reason },
+            IngestEvent::Resumed => Event::IngestResumed { stream },
+            // Told in the log by ingest itself, and by `ingest_paused`.
+            IngestEvent::InboxGone { .. } | IngestEvent::InboxBack { .. } => return,
+        };
+        // Nobody follows: nobody misses it.
+        let _ = events.send(event);
+    })
+}
