@@ -1,1 +1,16 @@
 //! Sentences about the daemon: each test runs the real binary on real files and looks at the world.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that can not go on fails where it is"
+)]
+
+mod architecture;
+mod bad_input;
+mod harness;
+mod kills;
+mod main_job;
+mod python;
+mod refusals;
+mod signals;

@@ -1,0 +1,129 @@
+//! What can not work is refused in one line: what, where, and what next, with the exit code that says which kind.
+
+use std::fs;
+use std::process::Output;
+
+use crate::harness::{Site, curiod};
+
+/// The command failed with this code, and said an error that holds these words, and a hint; no panic, no backtrace.
+fn refused(output: &Output, code: i32, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{said:?} does not say {word:?}");
+    }
+    assert!(said.contains("error: ") && said.contains("hint: "), "{said:?}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn a_bad_configuration_is_refused_by_line_and_key() {
+    let site = Site::with("[stream.learning]\nbatch = \"many\"\n");
+    let output = curiod()
+        .args(["run", "--config"])
+        .arg(site.path("curiod.toml"))
+        .output()
+        .unwrap();
+    refused(&output, 78, &["batch", "curiod.toml"]);
+    let output = curiod()
+        .arg("check-config")
+        .arg(site.path("curiod.toml"))
+        .output()
+        .unwrap();
+    refused(&output, 78, &["batch", "curiod.toml"]);
+    let output = curiod().args(["check-config", "no such file"]).output().unwrap();
+    refused(&output, 78, &["no such file"]);
+}
+
+#[test]
+fn the_shipped_configuration_is_accepted() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/config/curiod.toml");
+    let output = curiod().args(["check-config", shipped]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_occupied_port_is_refused() {
+    let site = Site::new();
+    let address = site.url().replace("http://", "");
+    let _taken = std::net::TcpListener::bind(&address).unwrap();
+    let output = curiod()
+        .args(["run", "--config"])
+        .arg(site.path("curiod.toml"))
+        .output()
+        .unwrap();
+    refused(&output, 1, &[&address]);
+}
+
+#[test]
+fn a_missing_inbox_is_refused() {
+    let site = Site::new();
+    fs::remove_dir(site.path("in")).unwrap();
+    let output = curiod()
+        .args(["run", "--config"])
+        .arg(site.path("curiod.toml"))
+        .output()
+        .unwrap();
+    refused(&output, 78, &[site.path("in").to_str().unwrap()]);
+}
+
+#[test]
+fn a_state_directory_that_can_not_be_written_is_refused() {
+    let site = Site::new();
+    fs::write(site.path("state"), "a file, not a folder").unwrap();
+    let output = curiod()
+        .args(["run", "--config"])
+        .arg(site.path("curiod.toml"))
+        .output()
+        .unwrap();
+    refused(&output, 1, &[site.path("state").to_str().unwrap()]);
+}
+
+#[test]
+fn a_second_daemon_on_the_same_state_is_refused() {
+    let mut site = Site::new();
+    site.start();
+    let output = curiod()
+        .args(["run", "--bind", "127.0.0.1:0", "--modality", "image", "--inbox"])
+        .arg(site.path("in"))
+        .arg("--state")
+        .arg(site.path("state"))
+        .output()
+        .unwrap();
+    refused(&output, 1, &["in use", &site.pid().to_string()]);
+    assert_eq!(site.stop(), Some(0));
+}
+
+#[test]
+fn cuda_where_there_is_none_is_refused_and_not_replaced_by_the_cpu() {
+    let site = Site::new();
+    let output = curiod()
+        .args(["run", "--config"])
+        .arg(site.path("curiod.toml"))
+        .env("CURIOD__DEVICE__KIND", "cuda")
+        .output()
+        .unwrap();
+    refused(&output, 78, &["cuda", "libtorch"]);
+}
+
+#[test]
+fn a_daemon_that_is_not_there_is_code_69() {
+    let site = Site::new();
+    for arguments in [&["status"][..], &["models", "list"], &["quarantine", "list", "--json"]] {
+        refused(&site.client(arguments), 69, &[&site.url()]);
+    }
+}
+
+#[test]
+fn files_that_are_no_pictures_are_refused_by_auto_before_the_daemon_starts() {
+    let site = Site::new();
+    site.drop_file("notes.txt", b"no picture");
+    let output = curiod()
+        .args(["run", "--inbox"])
+        .arg(site.path("in"))
+        .arg("--state")
+        .arg(site.path("state"))
+        .output()
+        .unwrap();
+    refused(&output, 78, &["--modality image"]);
+}

@@ -1,0 +1,69 @@
+//! What an administrator's signals do.
+
+use std::fs;
+
+use crate::harness::Site;
+
+#[test]
+fn asked_to_stop_it_checkpoints_and_resumes_where_it_was() {
+    let mut site = Site::new();
+    site.drop_pictures(0..40);
+    site.start();
+    site.wait_until("step", 8);
+    assert_eq!(site.stop(), Some(0), "{}", site.log());
+    let checkpoints = fs::read_dir(site.path("state/streams/pictures/checkpoints")).unwrap();
+    let step: u64 = checkpoints
+        .filter_map(|entry| entry.unwrap().file_name().to_str()?.strip_prefix("step-")?.parse().ok())
+        .max()
+        .expect("no checkpoint was written");
+    assert!(step >= 8);
+    site.start();
+    let stream = site.wait_until("step", step);
+    assert_eq!(stream["sources_accepted"], 40, "a restart recounted or lost files");
+    assert_eq!(stream["sources_duplicate"], 0, "a restart took files again");
+}
+
+#[test]
+fn a_reload_takes_a_new_stream_names_what_needs_a_restart_and_keeps_the_old_when_bad() {
+    let mut site = Site::new();
+    site.drop_pictures(0..5);
+    site.start();
+    site.wait_until("sources_accepted", 5);
+
+    fs::create_dir(site.path("in2")).unwrap();
+    fs::write(site.path("in2/a.png"), crate::harness::picture(77)).unwrap();
+    site.configure("[[stream]]\nname = \"second\"\nmodality = \"image\"\ninbox = [\"in2\"]\n");
+    site.signal("HUP");
+    site.wait_for("the second stream to take its file", |site| {
+        let status = site.json(&["status"])?;
+        let second = status["streams"]
+            .as_array()?
+            .iter()
+            .find(|stream| stream["name"] == "second")?
+            .clone();
+        (second["sources_accepted"] == 1).then_some(())
+    });
+    assert_eq!(site.stream().unwrap()["sources_accepted"], 5);
+
+    // A bad file changes nothing and is named.
+    site.configure("[stream.learning]\nbatch = 0.5\n");
+    site.signal("HUP");
+    site.wait_for("the refusal to be logged", |site| {
+        site.log().contains("kept the running configuration").then_some(())
+    });
+    assert_eq!(site.json(&["status"]).unwrap()["streams"].as_array().unwrap().len(), 2);
+
+    // A key that only a restart can change is named.
+    site.configure("");
+    let text = fs::read_to_string(site.path("curiod.toml")).unwrap();
+    fs::write(
+        site.path("curiod.toml"),
+        text.replace("[ingest]", "items_max = 7\n[ingest]"),
+    )
+    .unwrap();
+    site.signal("HUP");
+    site.wait_for("the key to be named", |site| {
+        site.log().contains("server").then_some(())
+    });
+    assert_eq!(site.stop(), Some(0));
+}
