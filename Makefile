@@ -1,0 +1,37 @@
+# make demo    set up, build, and watch the daemon learn from real pictures (DATA=/path/to/photos: from yours)
+# make test    the tests, from a clean clone in under 25 minutes on 2 cores
+# make build   the binary: target/release/curiod
+# make bench   the measurements of docs/BENCHMARKS.md
+# make soak    the long tests
+# make install PREFIX=/usr/local: binary, libtorch, example configuration, man pages, completions
+
+PREFIX ?= /usr/local
+MINUTES ?= 3
+SOAK_MINUTES ?= 30
+CARGO ?= cargo
+BINARY = $(or $(CARGO_TARGET_DIR),target)/release/curiod
+
+.PHONY: build demo test bench soak install libtorch
+
+build: libtorch
+	$(CARGO) build --release --bin curiod
+
+libtorch:
+	@scripts/libtorch.sh
+
+demo: build
+	@pictures="$(DATA)"; [ -n "$$pictures" ] || pictures=$$(scripts/demo-pictures.sh) || exit 1; \
+	$(BINARY) demo --pictures "$$pictures" --minutes $(MINUTES) $(if $(KEEP),--keep)
+
+test: libtorch
+	$(CARGO) test --release --lib --bins --test daemon
+	$(CARGO) test --release --doc
+
+bench: build
+	scripts/bench.sh
+
+soak: build
+	CURIOD_SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --lib --test daemon -- --ignored --nocapture --test-threads 1
+
+install: build
+	scripts/install.sh "$(BINARY)" "$(DESTDIR)$(PREFIX)"
