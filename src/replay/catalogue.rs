@@ -11,7 +11,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sled::{Batch, Db, Tree};
 
@@ -21,8 +21,8 @@ use crate::ids::{SampleId, SourceHash};
 
 use super::entries::{self, LedgerItem, Mark};
 use super::fields::Fields;
-use super::pending::{PathKey, Pending, Signals, Source};
-use super::record::SampleMeta;
+use super::pending::{Kept, LedgerKey, PathKey, Pending, Signals};
+use super::record::SourceMeta;
 use super::segment::{Location, sync_dir};
 use super::types::{FileVerdict, QuarantineEntry, ReplayError, SeenFile};
 
@@ -31,6 +31,10 @@ const CACHE_BYTES: u64 = 16 << 20;
 
 /// An open that takes longer is taken for a hang.
 const OPEN_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// How long the lock of a catalogue that was closed just now is waited for, and how often it is tried.
+const LOCK_TIME_MAX: Duration = Duration::from_secs(30);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Ids sort before these keys, for their first byte is 0.
 const MARK_KEY: &[u8] = b"mark";
@@ -46,8 +50,10 @@ pub(super) struct Catalogue {
     idx: Tree,
     /// id -> visits, error, weight.
     prio: Tree,
-    /// The ledger: hash -> the source; hash and the hash of a path -> a duplicate.
+    /// The ledger: hash -> the source; hash and the hash of a path -> the number of a duplicate.
     hash: Tree,
+    /// Where the ledger's records are.
+    place: Tree,
     /// path -> the file as it was last looked at. A cache.
     seen: Tree,
     /// What has one value.
@@ -65,19 +71,33 @@ impl Catalogue {
         std::thread::Builder::new()
             .name("catalogue-open".to_owned())
             .spawn(move || {
-                let catalogue = catch_unwind(AssertUnwindSafe(|| Self::open_trees(&path)));
+                let catalogue = catch_unwind(AssertUnwindSafe(|| Self::open_when_free(&path)));
                 // Nobody listens any more when the open took too long; then there is nothing left to say.
                 let _ = result.send(catalogue.unwrap_or_else(|_| Err(sled::Error::ReportableBug("panic".to_owned()))));
             })
             .map_err(ReplayError::io("start a thread to open", dir))?;
         let catalogue = match opened.recv_timeout(OPEN_TIME_MAX) {
             Ok(Ok(catalogue)) => catalogue,
+            Ok(Err(error)) if is_lock_held(&error) => return Err(ReplayError::InUse { path: dir.to_owned() }),
             Ok(Err(error)) => return Err(failed(dir, &error.to_string())),
             Err(_) => return Err(failed(dir, "it does not open")),
         };
         sync_dir(dir)?;
         catalogue.sync()?;
         Ok(catalogue)
+    }
+
+    /// Waits for the lock: sled's threads hold it for a moment after the catalogue was dropped.
+    fn open_when_free(dir: &Path) -> sled::Result<Self> {
+        let started = Instant::now();
+        loop {
+            match Self::open_trees(dir) {
+                Err(error) if is_lock_held(&error) && started.elapsed() < LOCK_TIME_MAX => {
+                    std::thread::sleep(LOCK_RETRY);
+                }
+                opened => return opened,
+            }
+        }
     }
 
     fn open_trees(dir: &Path) -> sled::Result<Self> {
@@ -92,6 +112,7 @@ impl Catalogue {
             idx: db.open_tree("idx")?,
             prio: db.open_tree("prio")?,
             hash: db.open_tree("hash")?,
+            place: db.open_tree("place")?,
             seen: db.open_tree("seen")?,
             sys: db.open_tree("sys")?,
             db,
@@ -108,7 +129,7 @@ impl Catalogue {
     pub(super) fn each_entry(
         &self,
         mark: &Mark,
-        mut sample: impl FnMut(SampleMeta, Location),
+        mut sample: impl FnMut(SampleId, Kept),
         mut quarantined: impl FnMut(QuarantineEntry, Location),
     ) -> Result<(), ReplayError> {
         let expected = mark.samples + mark.quarantined;
@@ -121,8 +142,8 @@ impl Catalogue {
                     quarantined(entry, location);
                     files += 1;
                 } else if key.as_ref() != MARK_KEY {
-                    let (entry, location) = entries::read_sample(&key, &value).ok_or_else(|| undecodable("idx"))?;
-                    sample(entry, location);
+                    let (id, kept) = entries::read_sample(&key, &value).ok_or_else(|| undecodable("idx"))?;
+                    sample(id, kept);
                     samples += 1;
                 }
             }
@@ -160,8 +181,19 @@ impl Catalogue {
         self.compare("sources and duplicates", count.min(expected), expected)
     }
 
+    /// Where every record of the ledger is.
+    pub(super) fn each_place(&self, mut each: impl FnMut(Location)) -> Result<(), ReplayError> {
+        self.guarded(|| {
+            for item in self.place.iter() {
+                let (_, value) = item?;
+                each(entries::read_location(&mut Fields::new(&value)).ok_or_else(|| undecodable("place"))?);
+            }
+            Ok(())
+        })
+    }
+
     /// A source that was taken.
-    pub(super) fn source(&self, hash: &SourceHash) -> Result<Option<Source>, ReplayError> {
+    pub(super) fn source(&self, hash: &SourceHash) -> Result<Option<SourceMeta>, ReplayError> {
         let value = self.guarded(|| self.hash.get(hash.0))?;
         value
             .map(|value| {
@@ -170,9 +202,15 @@ impl Catalogue {
             .transpose()
     }
 
-    /// Where the record of a duplicate is.
-    pub(super) fn duplicate(&self, hash: &SourceHash, path: PathKey) -> Result<Option<Location>, ReplayError> {
-        let value = self.guarded(|| self.hash.get(entries::duplicate_key(hash, path)))?;
+    /// The number of a duplicate.
+    pub(super) fn duplicate(&self, key: &(SourceHash, PathKey)) -> Result<Option<u64>, ReplayError> {
+        let value = self.guarded(|| self.hash.get(entries::duplicate_key(key)))?;
+        Ok(value.and_then(|value| entries::read_number(&value)))
+    }
+
+    /// Where a record of the ledger is.
+    pub(super) fn place(&self, key: LedgerKey) -> Result<Option<Location>, ReplayError> {
+        let value = self.guarded(|| self.place.get(entries::ledger_key(key)))?;
         Ok(value.and_then(|value| entries::read_location(&mut Fields::new(&value))))
     }
 
@@ -212,15 +250,15 @@ impl Catalogue {
 
     /// Writes what is not in `idx`: entries that the mark does not cover yet do no harm, for they are in the log.
     pub(super) fn write_ledger(&self, pending: &Pending) -> Result<(), ReplayError> {
-        let (mut hash, mut prio) = (Batch::default(), Batch::default());
+        let (mut hash, mut place, mut prio) = (Batch::default(), Batch::default(), Batch::default());
         for (key, source) in &pending.sources {
             hash.insert(&key.0, entries::write_source(source));
         }
-        for ((source, path), location) in &pending.duplicates {
-            hash.insert(
-                entries::duplicate_key(source, *path),
-                entries::write_location(*location),
-            );
+        for (key, number) in &pending.duplicates {
+            hash.insert(entries::duplicate_key(key), &number.to_le_bytes());
+        }
+        for (key, location) in &pending.places {
+            place.insert(&entries::ledger_key(*key), entries::write_location(*location));
         }
         for (id, signals) in &pending.signals {
             match signals {
@@ -230,6 +268,7 @@ impl Catalogue {
         }
         self.guarded(|| {
             self.hash.apply_batch(hash)?;
+            self.place.apply_batch(place)?;
             self.prio.apply_batch(prio)
         })
     }
@@ -239,7 +278,7 @@ impl Catalogue {
         let mut idx = Batch::default();
         for (id, sample) in &pending.samples {
             match sample {
-                Some((sample, location)) => idx.insert(&id.to_be_bytes(), entries::write_sample(sample, *location)),
+                Some(kept) => idx.insert(&id.to_be_bytes(), entries::write_sample(kept)),
                 None => idx.remove(&id.to_be_bytes()),
             }
         }
@@ -351,6 +390,11 @@ fn failed(dir: &Path, detail: &str) -> ReplayError {
         path: dir.to_owned(),
         detail: detail.to_owned(),
     }
+}
+
+/// Whether another open catalogue holds the lock. sled tells it by its text alone.
+fn is_lock_held(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(io) if io.to_string().starts_with("could not acquire lock"))
 }
 
 fn undecodable(tree: &str) -> sled::Error {

@@ -1,15 +1,15 @@
 //! Compaction: what still counts in the emptiest segment is copied to the end of the log, and the segment deleted.
 //! Invariant: a segment is deleted only after the checkpoint that follows its last copy; segments are deleted in the
-//! order they were emptied, so that no tombstone goes before the last copy of its sample.
+//! order they were emptied, and one that is half copied comes first after a restart, so that no tombstone goes before the
+//! last copy of its sample.
 
 use tracing::debug;
 
 use crate::limits::COMPACTION_STEP_BYTES_MAX;
 
-use super::contents::Lookup;
-use super::log::{Content, SAMPLE_RECORD_LEN, Segment};
-use super::pending::PathKey;
-use super::record::Entry;
+use super::log::{Content, Segment};
+use super::pending::LedgerKey;
+use super::record::{Entry, State};
 use super::segment::{self, HEADER_LEN, Located, Location};
 use super::store::{Memory, Store};
 use super::types::ReplayError;
@@ -23,10 +23,16 @@ const SPACE_MAX: f64 = 1.36;
 /// A checkpoint is made for segments that wait to be deleted when they are one byte in this many.
 const EMPTIED_ONE_IN: u64 = 32;
 
+/// A segment of which more than this part counts is left alone.
+const FULLNESS_MAX: f64 = 0.95;
+
 /// What compaction is at.
 #[derive(Default)]
 pub(super) struct Cleaner {
     victim: Option<Victim>,
+    /// The segment that was being cleaned when the store was closed or killed. It comes first: a tombstone may already
+    /// have been left behind in the belief that the segment is gone before the tombstone's own.
+    interrupted: Option<u32>,
     /// Segments without anything that counts, oldest first, to be deleted after the next checkpoint.
     emptied: Vec<u32>,
 }
@@ -37,6 +43,14 @@ struct Victim {
 }
 
 impl Cleaner {
+    /// A cleaner that first goes on with this segment, if it is still there.
+    pub(super) fn resuming(segment: u32) -> Self {
+        Self {
+            interrupted: Some(segment),
+            ..Self::default()
+        }
+    }
+
     /// Segments that may be deleted after a checkpoint that begins now.
     pub(super) fn emptied(&self) -> Vec<u32> {
         self.emptied.clone()
@@ -81,13 +95,10 @@ impl Store {
     /// Copies up to [`COMPACTION_STEP_BYTES_MAX`] out of the emptiest segment. `false`: there was nothing to do.
     pub(super) fn compact(&self) -> Result<bool, ReplayError> {
         let mut cleaner = self.cleaner.lock();
-        if cleaner.victim.is_none() {
-            if !self.exceeds(&cleaner, SPACE_AIM) {
-                return Ok(false);
-            }
-            cleaner.victim = self.choose(&cleaner)?;
-        }
-        let Some(mut victim) = cleaner.victim.take() else {
+        let Some(mut victim) = (match cleaner.victim.take() {
+            Some(victim) => Some(victim),
+            None => self.next_victim(&mut cleaner)?,
+        }) else {
             return Ok(false);
         };
         let mut copied = Vec::new();
@@ -129,7 +140,7 @@ impl Store {
         if !damaged.is_empty() {
             self.quarantine_records(&damaged);
         }
-        self.copy(copied)?;
+        self.copy(victim.number, copied)?;
         if victim.records.len() == 0 {
             cleaner.emptied.push(victim.number);
         } else {
@@ -138,8 +149,25 @@ impl Store {
         Ok(true)
     }
 
+    /// The segment that was being cleaned when the store was closed or killed, else the emptiest, if space is short.
+    fn next_victim(&self, cleaner: &mut Cleaner) -> Result<Option<Victim>, ReplayError> {
+        let resumed = cleaner.interrupted.filter(|number| self.segments.contains(*number));
+        let number = match resumed {
+            Some(number) => Some(number),
+            None if self.exceeds(cleaner, SPACE_AIM) => self.choose(cleaner),
+            None => None,
+        };
+        let Some(number) = number else {
+            return Ok(None);
+        };
+        let records = self.records(number)?.into_iter();
+        cleaner.interrupted = None;
+        self.memory.lock().contents.state.cleaning = number;
+        Ok(Some(Victim { number, records }))
+    }
+
     /// The sealed segment with the least that counts; of equals the oldest, which an interrupted run had emptied.
-    fn choose(&self, cleaner: &Cleaner) -> Result<Option<Victim>, ReplayError> {
+    fn choose(&self, cleaner: &Cleaner) -> Option<u32> {
         let active = self.log.lock().active_number();
         let emptiest = {
             let memory = self.memory.lock();
@@ -150,18 +178,8 @@ impl Store {
                 .map(|(number, bytes)| (live(number) as f64 / bytes as f64, number))
                 .min_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)))
         };
-        let Some((fullness, number)) = emptiest else {
-            return Ok(None);
-        };
         // A segment with nothing to gain would be copied for ever.
-        if fullness > 0.95 {
-            return Ok(None);
-        }
-        let records = self.records(number)?;
-        Ok(Some(Victim {
-            number,
-            records: records.into_iter(),
-        }))
+        emptiest.and_then(|(fullness, number)| (fullness <= FULLNESS_MAX).then_some(number))
     }
 
     /// Every record of a sealed segment.
@@ -182,18 +200,8 @@ impl Store {
     fn counts(&self, entry: &Entry, location: Location, cleaner: &Cleaner) -> Result<bool, ReplayError> {
         let exists = |number: u32| !cleaner.emptied.contains(&number) && self.segments.contains(number);
         Ok(match entry {
-            Entry::Source(meta) => self
-                .source(&meta.hash)?
-                .is_some_and(|source| source.location == location),
-            Entry::Duplicate { source, path, .. } => {
-                let key = PathKey::of(path);
-                let known = self.memory.lock().contents.duplicate(*source, key);
-                let current = match known {
-                    Lookup::Here(current) => Some(current),
-                    Lookup::InCatalogue => self.catalogue.duplicate(source, key)?,
-                };
-                current == Some(location)
-            }
+            Entry::Source(meta) => self.place(LedgerKey::Source(meta.first.0))? == Some(location),
+            Entry::Duplicate { number, .. } => self.place(LedgerKey::Duplicate(*number))? == Some(location),
             Entry::Tombstone(tombstone) => tombstone.segment != location.segment && exists(tombstone.segment),
             Entry::QuarantineDrop { segment, .. } => {
                 let older = self.segments.sizes().into_iter().map(|(number, _)| number);
@@ -209,9 +217,15 @@ impl Store {
     }
 
     /// Writes copies at the end of the log; those that stopped counting meanwhile are left out.
-    fn copy(&self, copied: Vec<Copied>) -> Result<(), ReplayError> {
+    fn copy(&self, victim: u32, copied: Vec<Copied>) -> Result<(), ReplayError> {
         let mut log = self.log.lock();
         let mut batch = self.batch(&log);
+        let state = State {
+            next_seq: log.next_seq() + 1,
+            cleaning: victim,
+            ..self.memory.lock().contents.state
+        };
+        batch.push(Entry::State(state), &[]);
         let waiting = batch.len();
         let mut from = Vec::with_capacity(copied.len());
         {
@@ -273,14 +287,14 @@ impl Memory {
     fn moved(&mut self, records: impl Iterator<Item = (Located, Location)>) {
         for (Located { entry, location, .. }, from) in records {
             match entry {
-                Entry::Sample(sample) => {
-                    let bytes = location.len - SAMPLE_RECORD_LEN as u32;
-                    self.contents.add_sample(&sample, location, bytes);
+                Entry::Sample(sample) => self.contents.add_sample(&sample, location),
+                Entry::Source(meta) => {
+                    let key = LedgerKey::Source(meta.first.0);
+                    self.contents.move_ledger(key, location, Some(from));
                 }
-                Entry::Source(meta) => self.contents.add_source(meta, location, Some(from)),
-                Entry::Duplicate { number, source, path } => {
-                    let key = (source, PathKey::of(&path));
-                    self.contents.add_duplicate(number, key, location, Some(from));
+                Entry::Duplicate { number, .. } => {
+                    let key = LedgerKey::Duplicate(number);
+                    self.contents.move_ledger(key, location, Some(from));
                 }
                 Entry::Quarantine(entry) => self.contents.add_quarantined(entry, location),
                 Entry::QuarantineDrop { .. } | Entry::Tombstone(_) | Entry::State(_) => {}

@@ -8,7 +8,8 @@ use crate::curiosity::{ErrorRanks, Priority};
 use crate::ids::{SampleId, SourceHash};
 use crate::limits::QUARANTINE_ENTRIES_MAX;
 
-use super::pending::{PathKey, Pending, Signals, Source};
+use super::log::SAMPLE_RECORD_LEN;
+use super::pending::{Kept, LedgerKey, PathKey, Pending, Signals};
 use super::record::{SampleMeta, SourceMeta, State};
 use super::segment::Location;
 use super::types::QuarantineEntry;
@@ -30,6 +31,20 @@ pub(super) enum Lookup<T> {
     Here(T),
     /// What the catalogue knows.
     InCatalogue,
+}
+
+impl<T> Lookup<T> {
+    fn of(found: Option<T>) -> Self {
+        found.map_or(Self::InCatalogue, Self::Here)
+    }
+
+    /// What is known here, else what `catalogue` says.
+    pub(super) fn or_else<E>(self, catalogue: impl FnOnce() -> Result<Option<T>, E>) -> Result<Option<T>, E> {
+        match self {
+            Self::Here(found) => Ok(Some(found)),
+            Self::InCatalogue => catalogue(),
+        }
+    }
 }
 
 /// The contents of a store.
@@ -58,15 +73,20 @@ pub(super) struct Contents {
 
 impl Contents {
     /// A sample is live here; if it was live elsewhere, it has moved.
-    pub(super) fn add_sample(&mut self, sample: &SampleMeta, location: Location, bytes: u32) {
-        self.pending.samples.insert(sample.id.0, Some((*sample, location)));
-        self.load_sample(sample, location, bytes);
+    pub(super) fn add_sample(&mut self, sample: &SampleMeta, location: Location) {
+        let kept = Kept {
+            location,
+            exam: sample.exam.then_some(sample.source),
+        };
+        self.pending.samples.insert(sample.id.0, Some(kept));
+        self.load_sample(sample.id, kept);
     }
 
     /// As [`Contents::add_sample`], for a sample that the catalogue has.
-    pub(super) fn load_sample(&mut self, sample: &SampleMeta, location: Location, bytes: u32) {
+    pub(super) fn load_sample(&mut self, id: SampleId, kept: Kept) {
+        let location = kept.location;
         self.keep(location);
-        if let Some(slot) = self.samples.get_mut(&sample.id.0) {
+        if let Some(slot) = self.samples.get_mut(&id.0) {
             let old = std::mem::replace(&mut slot.location, location);
             self.release(old);
             return;
@@ -78,15 +98,15 @@ impl Contents {
                 error: f32::NAN,
                 weight: Priority::new(0, ErrorRanks::UNKNOWN).weight(),
             },
-            exam: sample.exam,
-            bytes,
+            exam: kept.exam.is_some(),
+            bytes: location.len.saturating_sub(SAMPLE_RECORD_LEN as u32),
         };
-        self.samples.insert(sample.id.0, slot);
-        self.bytes += u64::from(bytes);
-        if sample.exam {
-            self.exam_bytes += u64::from(bytes);
-            self.exam.insert((sample.source, sample.id));
-            self.exam_sources.insert(sample.id.0, sample.source);
+        self.samples.insert(id.0, slot);
+        self.bytes += u64::from(slot.bytes);
+        if let Some(source) = kept.exam {
+            self.exam_bytes += u64::from(slot.bytes);
+            self.exam.insert((source, id));
+            self.exam_sources.insert(id.0, source);
         }
     }
 
@@ -119,15 +139,15 @@ impl Contents {
         slot.map(|slot| slot.signals = signals).is_some()
     }
 
-    /// A source is in the ledger here; `before` is where it was.
+    /// A source is in the ledger here; `before` is where its record was.
     pub(super) fn add_source(&mut self, meta: SourceMeta, location: Location, before: Option<Location>) {
         self.state.next_id = self.state.next_id.max(meta.end());
         self.state.totals = self.state.totals.max(meta.totals);
-        self.move_record(before, location);
-        self.pending.sources.insert(meta.hash, Source { meta, location });
+        self.move_ledger(LedgerKey::Source(meta.first.0), location, before);
+        self.pending.sources.insert(meta.hash, meta);
     }
 
-    /// A duplicate is in the ledger here; `before` is where it was.
+    /// A duplicate is in the ledger here; `before` is where its record was.
     pub(super) fn add_duplicate(
         &mut self,
         number: u64,
@@ -136,8 +156,17 @@ impl Contents {
         before: Option<Location>,
     ) {
         self.state.duplicates = self.state.duplicates.max(number);
-        self.move_record(before, location);
-        self.pending.duplicates.insert(key, location);
+        self.move_ledger(LedgerKey::Duplicate(number), location, before);
+        self.pending.duplicates.insert(key, number);
+    }
+
+    /// A record of the ledger is here; `before` is where it was.
+    pub(super) fn move_ledger(&mut self, key: LedgerKey, location: Location, before: Option<Location>) {
+        if let Some(before) = before {
+            self.release(before);
+        }
+        self.keep(location);
+        self.pending.places.insert(key, location);
     }
 
     /// A file is in quarantine. When the list is full, the oldest leaves it.
@@ -178,23 +207,24 @@ impl Contents {
     }
 
     /// What the ledger knows of a source.
-    pub(super) fn source(&self, hash: &SourceHash) -> Lookup<Source> {
+    pub(super) fn source(&self, hash: &SourceHash) -> Lookup<SourceMeta> {
         let flying = self.in_flight.as_deref();
         let source = self.pending.sources.get(hash);
-        match source.or_else(|| flying?.sources.get(hash)) {
-            Some(source) => Lookup::Here(source.clone()),
-            None => Lookup::InCatalogue,
-        }
+        Lookup::of(source.or_else(|| flying?.sources.get(hash)).cloned())
     }
 
     /// What the ledger knows of a duplicate.
-    pub(super) fn duplicate(&self, hash: SourceHash, path: PathKey) -> Lookup<Location> {
+    pub(super) fn duplicate(&self, key: &(SourceHash, PathKey)) -> Lookup<u64> {
         let flying = self.in_flight.as_deref();
-        let location = self.pending.duplicates.get(&(hash, path));
-        match location.or_else(|| flying?.duplicates.get(&(hash, path))) {
-            Some(location) => Lookup::Here(*location),
-            None => Lookup::InCatalogue,
-        }
+        let number = self.pending.duplicates.get(key);
+        Lookup::of(number.or_else(|| flying?.duplicates.get(key)).copied())
+    }
+
+    /// Where a record of the ledger is.
+    pub(super) fn place(&self, key: LedgerKey) -> Lookup<Location> {
+        let flying = self.in_flight.as_deref();
+        let place = self.pending.places.get(&key);
+        Lookup::of(place.or_else(|| flying?.places.get(&key)).copied())
     }
 
     /// Counts a record as one that must be kept.
@@ -212,13 +242,6 @@ impl Contents {
     pub(super) fn forget_segment(&mut self, segment: u32) {
         self.live_bytes.remove(&segment);
         self.gone_bytes.remove(&segment);
-    }
-
-    fn move_record(&mut self, from: Option<Location>, to: Location) {
-        if let Some(from) = from {
-            self.release(from);
-        }
-        self.keep(to);
     }
 
     fn release(&mut self, location: Location) {

@@ -1,11 +1,12 @@
 //! Entries: the values of the catalogue, as bytes.
 //! Invariant: what was written reads back the same; what can not be read is `None`.
 
+use crate::clock::Timestamp;
 use crate::ids::{SampleId, SourceHash};
 
-use super::fields::Fields;
-use super::pending::{PathKey, Signals, Source};
-use super::record::{Entry, Head, KIND_QUARANTINE, KIND_SAMPLE, KIND_SOURCE, SampleMeta, State};
+use super::fields::{Fields, put_bytes};
+use super::pending::{Kept, LedgerKey, PathKey, Signals};
+use super::record::{Entry, Head, KIND_QUARANTINE, SourceMeta, State, Totals};
 use super::segment::Location;
 use super::types::{FileVerdict, QuarantineEntry, SeenFile};
 
@@ -29,11 +30,11 @@ pub(super) struct Mark {
 
 /// An entry of the ledger.
 pub(super) enum LedgerItem {
-    Source(Source),
-    Duplicate(SourceHash, PathKey, Location),
+    Source(SourceMeta),
+    Duplicate((SourceHash, PathKey), u64),
 }
 
-pub(super) fn duplicate_key(hash: &SourceHash, path: PathKey) -> Vec<u8> {
+pub(super) fn duplicate_key((hash, path): &(SourceHash, PathKey)) -> Vec<u8> {
     [hash.0.as_slice(), path.0.as_slice()].concat()
 }
 
@@ -42,8 +43,23 @@ pub(super) fn read_ledger(key: &[u8], value: &[u8]) -> Option<LedgerItem> {
     let hash = SourceHash(fields.array()?);
     Some(match fields.array() {
         None => LedgerItem::Source(read_source(hash, value)?),
-        Some(path) => LedgerItem::Duplicate(hash, PathKey(path), read_location(&mut Fields::new(value))?),
+        Some(path) => LedgerItem::Duplicate((hash, PathKey(path)), read_number(value)?),
     })
+}
+
+pub(super) fn read_number(value: &[u8]) -> Option<u64> {
+    Fields::new(value).u64()
+}
+
+/// Keys of places: sources by their first id, then duplicates by their number.
+pub(super) fn ledger_key(key: LedgerKey) -> [u8; 9] {
+    let (kind, number) = match key {
+        LedgerKey::Source(first) => (0, first),
+        LedgerKey::Duplicate(number) => (1, number),
+    };
+    let mut bytes = [kind; 9];
+    bytes[1..].copy_from_slice(&number.to_be_bytes());
+    bytes
 }
 
 fn put_location(out: &mut Vec<u8>, location: Location) {
@@ -66,59 +82,68 @@ pub(super) fn read_location(fields: &mut Fields<'_>) -> Option<Location> {
     })
 }
 
-/// Values of records: where the record is, the id in its head, then its meta part.
-fn write_record(entry: &Entry, location: Location) -> Vec<u8> {
-    let mut out = write_location(location);
-    out.extend_from_slice(&entry.id().to_le_bytes());
-    out.extend_from_slice(&entry.meta());
+pub(super) fn write_sample(kept: &Kept) -> Vec<u8> {
+    let mut out = write_location(kept.location);
+    if let Some(source) = kept.exam {
+        out.extend_from_slice(&source.0);
+    }
     out
 }
 
-fn read_record(kind: u8, value: &[u8]) -> Option<(Entry, Location)> {
+pub(super) fn read_sample(key: &[u8], value: &[u8]) -> Option<(SampleId, Kept)> {
+    let id = u64::from_be_bytes(key.try_into().ok()?);
     let mut fields = Fields::new(value);
-    let location = read_location(&mut fields)?;
+    let kept = Kept {
+        location: read_location(&mut fields)?,
+        exam: fields.array().map(SourceHash),
+    };
+    Some((SampleId(id), kept))
+}
+
+pub(super) fn write_source(meta: &SourceMeta) -> Vec<u8> {
+    let mut out = meta.first.0.to_le_bytes().to_vec();
+    out.extend_from_slice(&meta.samples.to_le_bytes());
+    out.extend_from_slice(&meta.bytes.to_le_bytes());
+    out.extend_from_slice(&meta.taken_at.0.to_le_bytes());
+    out.push(u8::from(meta.exam));
+    put_bytes(&mut out, &meta.path);
+    out
+}
+
+/// The source without the totals, which only the log has.
+pub(super) fn read_source(hash: SourceHash, value: &[u8]) -> Option<SourceMeta> {
+    let mut fields = Fields::new(value);
+    Some(SourceMeta {
+        first: SampleId(fields.u64()?),
+        samples: fields.u32()?,
+        bytes: fields.u64()?,
+        taken_at: Timestamp(fields.i64()?),
+        exam: fields.u8()? != 0,
+        path: fields.bytes()?.to_vec(),
+        hash,
+        totals: Totals::default(),
+    })
+}
+
+pub(super) fn write_quarantined(entry: &QuarantineEntry, location: Location) -> Vec<u8> {
+    let mut out = write_location(location);
+    out.extend_from_slice(&Entry::Quarantine(entry.clone()).meta());
+    out
+}
+
+pub(super) fn read_quarantined(value: &[u8]) -> Option<(QuarantineEntry, Location)> {
+    let location = read_location(&mut Fields::new(value))?;
     let head = Head {
-        kind,
+        kind: KIND_QUARANTINE,
         ends_batch: false,
         meta_len: 0,
         payload_len: 0,
         payload_crc: 0,
         seq: 0,
-        id: fields.u64()?,
+        id: 0,
     };
-    Some((Entry::parse(&head, value.get(20..)?)?, location))
-}
-
-pub(super) fn write_sample(sample: &SampleMeta, location: Location) -> Vec<u8> {
-    write_record(&Entry::Sample(*sample), location)
-}
-
-pub(super) fn read_sample(key: &[u8], value: &[u8]) -> Option<(SampleMeta, Location)> {
-    let id = u64::from_be_bytes(key.try_into().ok()?);
-    match read_record(KIND_SAMPLE, value)? {
-        (Entry::Sample(sample), location) if sample.id.0 == id => Some((sample, location)),
-        _ => None,
-    }
-}
-
-pub(super) fn write_source(source: &Source) -> Vec<u8> {
-    write_record(&Entry::Source(source.meta.clone()), source.location)
-}
-
-pub(super) fn read_source(hash: SourceHash, value: &[u8]) -> Option<Source> {
-    match read_record(KIND_SOURCE, value)? {
-        (Entry::Source(meta), location) if meta.hash == hash => Some(Source { meta, location }),
-        _ => None,
-    }
-}
-
-pub(super) fn write_quarantined(entry: &QuarantineEntry, location: Location) -> Vec<u8> {
-    write_record(&Entry::Quarantine(entry.clone()), location)
-}
-
-pub(super) fn read_quarantined(value: &[u8]) -> Option<(QuarantineEntry, Location)> {
-    match read_record(KIND_QUARANTINE, value)? {
-        (Entry::Quarantine(entry), location) => Some((entry, location)),
+    match Entry::parse(&head, value.get(12..)?)? {
+        Entry::Quarantine(entry) => Some((entry, location)),
         _ => None,
     }
 }

@@ -119,6 +119,12 @@ impl Segments {
     }
 }
 
+/// Asks the system to fetch a record that will soon be read. A hint: what it answers does not matter.
+pub(super) fn fetch_ahead(file: &File, location: Location) {
+    let len = std::num::NonZeroU64::new(u64::from(location.len));
+    let _ = rustix::fs::fadvise(file, u64::from(location.offset), len, rustix::fs::Advice::WillNeed);
+}
+
 /// Reads two neighbouring parts of a file with one call, where the system gives them in one.
 fn read_both(file: &File, first: &mut [u8], second: &mut [u8], offset: u64) -> std::io::Result<()> {
     let read = loop {

@@ -253,6 +253,12 @@ impl ReplayBuffer {
             };
             ids.iter().map(place).collect()
         };
+        if ids.len() > 1 {
+            // The disk may fetch all of them at once, in the order it likes best, while the first is waited for.
+            for (location, segment) in places.iter().flatten() {
+                log::fetch_ahead(&segment.file, *location);
+            }
+        }
         let mut damaged = Vec::new();
         let mut contents = Vec::with_capacity(ids.len());
         for (id, place) in ids.iter().zip(places) {
@@ -290,7 +296,7 @@ impl ReplayBuffer {
             error!(%error, source = %sample.source, "failed to look up a source");
             None
         });
-        let path = source.map(|source| String::from_utf8_lossy(&source.meta.path).into_owned());
+        let path = source.map(|source| String::from_utf8_lossy(&source.path).into_owned());
         let Signals { visits, error, weight } = slot.signals;
         Some(SampleInfo {
             id,

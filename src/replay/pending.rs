@@ -5,15 +5,25 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::ids::SourceHash;
 
-use super::record::{SampleMeta, SourceMeta};
+use super::record::SourceMeta;
 use super::segment::Location;
 use super::types::QuarantineEntry;
 
-/// A source that was taken, and where that is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Source {
-    pub(super) meta: SourceMeta,
+/// Where a live sample is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
     pub(super) location: Location,
+    /// Its source, if it is held out for the exam, whose order is that of its sources.
+    pub(super) exam: Option<SourceHash>,
+}
+
+/// A record of the ledger, by a number that grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum LedgerKey {
+    /// The source whose first sample has this id.
+    Source(u64),
+    /// The duplicate of this number.
+    Duplicate(u64),
 }
 
 /// A path in a key of bounded length: the first half of its blake3 hash.
@@ -41,9 +51,12 @@ pub(super) struct Signals {
 /// Changes by key; `None` removes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
-    pub(super) samples: BTreeMap<u64, Option<(SampleMeta, Location)>>,
-    pub(super) sources: HashMap<SourceHash, Source>,
-    pub(super) duplicates: HashMap<(SourceHash, PathKey), Location>,
+    pub(super) samples: BTreeMap<u64, Option<Kept>>,
+    pub(super) sources: HashMap<SourceHash, SourceMeta>,
+    /// The numbers of duplicates.
+    pub(super) duplicates: HashMap<(SourceHash, PathKey), u64>,
+    /// Where the ledger's records are. Apart from what they say, for compaction changes only this.
+    pub(super) places: BTreeMap<LedgerKey, Location>,
     pub(super) quarantine: HashMap<String, Option<(QuarantineEntry, Location)>>,
     pub(super) signals: BTreeMap<u64, Option<Signals>>,
 }
@@ -55,7 +68,8 @@ impl Pending {
 
     /// Changes of all kinds.
     pub(super) fn len(&self) -> usize {
-        self.samples.len() + self.sources.len() + self.duplicates.len() + self.quarantine.len() + self.signals.len()
+        let ledger = self.sources.len() + self.duplicates.len() + self.places.len();
+        self.samples.len() + ledger + self.quarantine.len() + self.signals.len()
     }
 
     /// Takes over older changes, where there is no newer one of the same key.
@@ -66,8 +80,11 @@ impl Pending {
         for (hash, source) in &older.sources {
             self.sources.entry(*hash).or_insert_with(|| source.clone());
         }
-        for (key, location) in &older.duplicates {
-            self.duplicates.entry(*key).or_insert(*location);
+        for (key, number) in &older.duplicates {
+            self.duplicates.entry(*key).or_insert(*number);
+        }
+        for (key, location) in &older.places {
+            self.places.entry(*key).or_insert(*location);
         }
         for (path, entry) in &older.quarantine {
             self.quarantine.entry(path.clone()).or_insert_with(|| entry.clone());

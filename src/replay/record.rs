@@ -177,6 +177,8 @@ pub(super) struct State {
     pub(super) quarantine_unlisted: u64,
     /// The remover keeps only samples whose key is below this.
     pub(super) threshold: u64,
+    /// The segment that compaction is at, or was at last.
+    pub(super) cleaning: u32,
 }
 
 impl Default for State {
@@ -189,12 +191,13 @@ impl Default for State {
             drawn: 0,
             quarantine_unlisted: 0,
             threshold: u64::MAX,
+            cleaning: 0,
         }
     }
 }
 
-pub(super) const KIND_SAMPLE: u8 = 1;
-pub(super) const KIND_SOURCE: u8 = 2;
+const KIND_SAMPLE: u8 = 1;
+const KIND_SOURCE: u8 = 2;
 const KIND_DUPLICATE: u8 = 3;
 const KIND_TOMBSTONE: u8 = 4;
 pub(super) const KIND_QUARANTINE: u8 = 5;
@@ -438,6 +441,7 @@ impl State {
         ] {
             out.extend_from_slice(&number.to_le_bytes());
         }
+        out.extend_from_slice(&self.cleaning.to_le_bytes());
     }
 
     /// The numbers that [`State::write`] wrote.
@@ -450,6 +454,7 @@ impl State {
             drawn: fields.u64()?,
             quarantine_unlisted: fields.u64()?,
             threshold: fields.u64()?,
+            cleaning: fields.u32()?,
         })
     }
 }

@@ -20,8 +20,8 @@ use super::catalogue::{self, Catalogue};
 use super::compaction::Cleaner;
 use super::contents::{Contents, Slot};
 use super::curator::Curator;
-use super::entries::{LedgerItem, Mark};
-use super::log::{Log, SAMPLE_RECORD_LEN, Segment, Segments};
+use super::entries::Mark;
+use super::log::{Log, Segment, Segments};
 use super::record::Cause;
 use super::redo::{Redo, Start};
 use super::segment::{self, BadRecord, HEADER_LEN, Identity};
@@ -50,6 +50,8 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
 
     let (catalogue, contents, start, rebuilt) = match open_catalogue(&catalogue_dir, &segments) {
         Ok((catalogue, contents, start)) => (catalogue, contents, start, None),
+        // It is whole, only not ours: rebuilding would cost what only it knows.
+        Err(in_use @ ReplayError::InUse { .. }) => return Err(in_use),
         Err(error) => {
             let why = match error {
                 ReplayError::Catalogue { detail, .. } => detail,
@@ -82,7 +84,7 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
         None => None,
     };
     let last_number = segments.sizes().last().map_or(0, |(number, _)| *number);
-    let segment_bytes = (config.bytes_max / 16).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    let segment_bytes = (config.bytes_max / 64).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
     let log = Log::new(
         Arc::clone(&segments),
         active,
@@ -90,6 +92,7 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
         contents.state.next_seq,
         segment_bytes,
     );
+    let interrupted = contents.state.cleaning;
     let curator = Curator::new(config, segments.identity.seed, &mut contents);
     let mut memory = Memory::new(contents, curator);
     for id in damaged {
@@ -113,7 +116,7 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
         changed: Condvar::new(),
         catalogue_bytes: catalogue.disk_bytes().into(),
         catalogue,
-        cleaner: Mutex::new(Cleaner::default()),
+        cleaner: Mutex::new(Cleaner::resuming(interrupted)),
         checkpointing: Mutex::new(()),
     };
     if report.rebuilt.is_some() {
@@ -209,9 +212,7 @@ pub(super) fn load(catalogue: &Catalogue, dir: &Path, segments: &Segments) -> Re
     let mut files = Vec::new();
     catalogue.each_entry(
         &mark,
-        |sample, location| {
-            loaded.load_sample(&sample, location, location.len - SAMPLE_RECORD_LEN as u32);
-        },
+        |id, kept| loaded.load_sample(id, kept),
         |entry, location| files.push((entry, location)),
     )?;
     for (entry, location) in files {
@@ -220,10 +221,9 @@ pub(super) fn load(catalogue: &Catalogue, dir: &Path, segments: &Segments) -> Re
     catalogue.each_signals(|id, signals| {
         contents.load_signals(id, signals);
     })?;
-    catalogue.each_ledger(&mark, |item| match item {
-        LedgerItem::Source(source) => contents.keep(source.location),
-        LedgerItem::Duplicate(.., location) => contents.keep(location),
-    })?;
+    // The ledger stays on the disk; reading it through finds out whether it is whole.
+    catalogue.each_ledger(&mark, |_| ())?;
+    catalogue.each_place(|location| contents.keep(location))?;
     contents.ranks = catalogue.ranks()?;
     for (segment, bytes) in catalogue.gone_bytes()? {
         contents.keep_gone(segment, bytes);

@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use tracing::{error, warn};
 
-use crate::ids::SourceHash;
-
 use super::catalogue::Catalogue;
-use super::contents::{Contents, Lookup};
-use super::log::{Active, SAMPLE_RECORD_LEN, Segment, Segments};
-use super::pending::{PathKey, Pending};
+use super::contents::Contents;
+use super::log::{Active, Segment, Segments};
+use super::pending::{LedgerKey, PathKey, Pending};
 use super::record::{Cause, Entry, HEAD_LEN};
 use super::remover::Reservoir;
 use super::segment::{self, BadRecord, HEADER_LEN, Located, Location};
@@ -196,23 +194,14 @@ impl<'a> Redo<'a> {
             self.contents.keep_gone(location.segment, u64::from(location.len));
         }
         match entry {
-            Entry::Sample(sample) => {
-                let bytes = location.len - SAMPLE_RECORD_LEN as u32;
-                self.contents.add_sample(&sample, location, bytes);
-            }
+            Entry::Sample(sample) => self.contents.add_sample(&sample, location),
             Entry::Source(meta) => {
-                let before = match (self.contents.source(&meta.hash), self.catalogue) {
-                    (Lookup::Here(source), _) => Some(source.location),
-                    (Lookup::InCatalogue, Some(catalogue)) => {
-                        catalogue.source(&meta.hash)?.map(|source| source.location)
-                    }
-                    (Lookup::InCatalogue, None) => None,
-                };
+                let before = self.place(LedgerKey::Source(meta.first.0))?;
                 self.contents.add_source(meta, location, before);
             }
             Entry::Duplicate { number, source, path } => {
+                let before = self.place(LedgerKey::Duplicate(number))?;
                 let key = (source, PathKey::of(&path));
-                let before = self.duplicate(key)?;
                 self.contents.add_duplicate(number, key, location, before);
             }
             Entry::Tombstone(tombstone) => {
@@ -233,16 +222,14 @@ impl<'a> Redo<'a> {
                 ours.drawn = state.drawn;
                 ours.quarantine_unlisted = state.quarantine_unlisted;
                 ours.threshold = state.threshold;
+                ours.cleaning = state.cleaning;
             }
         }
         Ok(())
     }
 
-    fn duplicate(&self, (source, key): (SourceHash, PathKey)) -> Result<Option<Location>, ReplayError> {
-        match (self.contents.duplicate(source, key), self.catalogue) {
-            (Lookup::Here(location), _) => Ok(Some(location)),
-            (Lookup::InCatalogue, Some(catalogue)) => catalogue.duplicate(&source, key),
-            (Lookup::InCatalogue, None) => Ok(None),
-        }
+    fn place(&self, key: LedgerKey) -> Result<Option<Location>, ReplayError> {
+        let known = self.contents.place(key);
+        known.or_else(|| self.catalogue.map_or(Ok(None), |catalogue| catalogue.place(key)))
     }
 }

@@ -16,13 +16,13 @@ use crate::limits::EVICTED_IDS_MAX;
 
 use super::catalogue::Catalogue;
 use super::compaction::Cleaner;
-use super::contents::{Contents, Lookup};
+use super::contents::Contents;
 use super::curator::Curator;
 use super::entries::Mark;
 use super::log::{Batch, Log, SAMPLE_RECORD_LEN, Segments};
-use super::pending::{PathKey, Source};
+use super::pending::{LedgerKey, PathKey};
 use super::record::{Cause, Entry, SampleMeta, SourceMeta, State, Tombstone};
-use super::segment::Located;
+use super::segment::{Located, Location};
 use super::types::{Inserted, NewSource, QuarantineEntry, ReplayError};
 
 /// What is in RAM.
@@ -98,11 +98,10 @@ impl Memory {
         for Located { entry, location, .. } in records {
             match entry {
                 Entry::Sample(sample) => {
-                    let bytes = location.len - SAMPLE_RECORD_LEN as u32;
-                    self.contents.add_sample(&sample, location, bytes);
+                    self.contents.add_sample(&sample, location);
                     if let (false, Some(slot)) = (sample.exam, self.contents.samples.get(&sample.id.0)) {
                         let priority = Priority::from_weight(slot.signals.weight);
-                        self.curator.admit(sample.id, bytes, priority);
+                        self.curator.admit(sample.id, slot.bytes, priority);
                     }
                 }
                 Entry::Source(source) => self.contents.add_source(source, location, None),
@@ -168,7 +167,7 @@ impl Store {
     fn stage(&self, source: NewSource, group: &mut Group, batch: &mut Batch) -> Result<Inserted, ReplayError> {
         let known = match group.sources.get(&source.hash) {
             Some(meta) => Some(meta.clone()),
-            None => self.source(&source.hash)?.map(|known| known.meta),
+            None => self.source(&source.hash)?,
         };
         if let Some(known) = known {
             if known.path == source.path {
@@ -177,7 +176,7 @@ impl Store {
                 });
             }
             let key = (source.hash, PathKey::of(&source.path));
-            if !group.duplicates.contains(&key) && !self.is_duplicate(source.hash, key.1)? {
+            if !group.duplicates.contains(&key) && !self.is_duplicate(&key)? {
                 group.duplicates.insert(key);
                 group.state.duplicates += 1;
                 let entry = Entry::Duplicate {
@@ -265,20 +264,20 @@ impl Store {
     }
 
     /// A source that was taken, whenever that was.
-    pub(super) fn source(&self, hash: &SourceHash) -> Result<Option<Source>, ReplayError> {
+    pub(super) fn source(&self, hash: &SourceHash) -> Result<Option<SourceMeta>, ReplayError> {
         let known = self.memory.lock().contents.source(hash);
-        match known {
-            Lookup::Here(source) => Ok(Some(source)),
-            Lookup::InCatalogue => self.catalogue.source(hash),
-        }
+        known.or_else(|| self.catalogue.source(hash))
     }
 
-    fn is_duplicate(&self, hash: SourceHash, path: PathKey) -> Result<bool, ReplayError> {
-        let known = self.memory.lock().contents.duplicate(hash, path);
-        match known {
-            Lookup::Here(_) => Ok(true),
-            Lookup::InCatalogue => Ok(self.catalogue.duplicate(&hash, path)?.is_some()),
-        }
+    fn is_duplicate(&self, key: &(SourceHash, PathKey)) -> Result<bool, ReplayError> {
+        let known = self.memory.lock().contents.duplicate(key);
+        Ok(known.or_else(|| self.catalogue.duplicate(key))?.is_some())
+    }
+
+    /// Where a record of the ledger is.
+    pub(super) fn place(&self, key: LedgerKey) -> Result<Option<Location>, ReplayError> {
+        let known = self.memory.lock().contents.place(key);
+        known.or_else(|| self.catalogue.place(key))
     }
 
     /// A batch that begins with the tombstones that wait for one.

@@ -197,6 +197,12 @@ pub enum ReplayError {
         /// What went wrong.
         detail: String,
     },
+    /// The catalogue is held by another user of it, who does not let go.
+    #[error("the catalogue {} is in use; end what uses it and try again", path.display())]
+    InUse {
+        /// The catalogue's folder.
+        path: PathBuf,
+    },
     /// A file was written by another version, or is not a segment at all.
     #[error("can not use {}: {detail}", path.display())]
     Format {

@@ -12,6 +12,8 @@ use super::catalogue::Catalogue;
 use super::contents::Contents;
 use super::entries::LedgerItem;
 use super::log::Content;
+use super::pending::LedgerKey;
+use super::record::SourceMeta;
 use super::recovery;
 use super::redo::{Redo, Start};
 use super::types::ReplayError;
@@ -124,8 +126,8 @@ impl VerifyReport {
 fn compare_ledger(truth: &Contents, report: &mut VerifyReport) {
     let mut sources: BTreeMap<u64, u64> = BTreeMap::new();
     for source in truth.pending.sources.values() {
-        if sources.insert(source.meta.first.0, source.meta.end()).is_some() {
-            report.contradiction(format!("two sources begin with sample {}", source.meta.first));
+        if sources.insert(source.first.0, source.end()).is_some() {
+            report.contradiction(format!("two sources begin with sample {}", source.first));
         }
     }
     let mut end_before = 0;
@@ -178,40 +180,57 @@ fn compare_catalogue(
     for id in followed.samples.keys().filter(|id| !truth.samples.contains_key(id)) {
         report.contradiction(format!("sample {id} is in the catalogue, not in the segments"));
     }
-    let mut ledger: BTreeMap<_, _> = BTreeMap::new();
-    let mut duplicates: BTreeMap<_, _> = BTreeMap::new();
+    compare_ledgers(&catalogue, &followed, truth, report)?;
+    if followed.quarantine != truth.quarantine {
+        report.contradiction("the catalogue lists other files in quarantine than the segments".to_owned());
+    }
+    Ok(())
+}
+
+/// What the catalogue and the log after its mark say of sources and duplicates must be what the segments say.
+fn compare_ledgers(
+    catalogue: &Catalogue,
+    followed: &Contents,
+    truth: &Contents,
+    report: &mut VerifyReport,
+) -> Result<(), ReplayError> {
+    let mut sources = BTreeMap::new();
+    let mut duplicates = BTreeMap::new();
     if let Some(mark) = catalogue.mark()? {
         catalogue.each_ledger(&mark, |item| match item {
-            LedgerItem::Source(source) => drop(ledger.insert(source.meta.hash, source)),
-            LedgerItem::Duplicate(hash, path, location) => drop(duplicates.insert((hash, path), location)),
+            LedgerItem::Source(source) => drop(sources.insert(source.hash, source)),
+            LedgerItem::Duplicate(key, number) => drop(duplicates.insert(key, number)),
         })?;
     }
-    for (hash, source) in &followed.pending.sources {
-        ledger.insert(*hash, source.clone());
-    }
-    for (key, location) in &followed.pending.duplicates {
-        duplicates.insert(*key, *location);
-    }
+    let newer = followed.pending.sources.iter();
+    sources.extend(newer.map(|(hash, source)| (*hash, source.clone())));
+    duplicates.extend(&followed.pending.duplicates);
     for (hash, source) in &truth.pending.sources {
-        if ledger.get(hash) != Some(source) {
+        let same = |other: &SourceMeta| {
+            let totals = source.totals;
+            SourceMeta {
+                totals,
+                ..other.clone()
+            } == *source
+        };
+        let key = LedgerKey::Source(source.first.0);
+        let place = followed.place(key).or_else(|| catalogue.place(key))?;
+        if !sources.get(hash).is_some_and(same) || place.as_ref() != truth.pending.places.get(&key) {
             report.contradiction(format!(
                 "the source {hash} is not in the catalogue as it is in the segments"
             ));
         }
     }
-    for hash in ledger.keys().filter(|hash| !truth.pending.sources.contains_key(hash)) {
+    for hash in sources.keys().filter(|hash| !truth.pending.sources.contains_key(hash)) {
         report.contradiction(format!("the source {hash} is in the catalogue, not in the segments"));
     }
-    for (key, location) in &truth.pending.duplicates {
-        if duplicates.get(key) != Some(location) {
+    for (key, number) in &truth.pending.duplicates {
+        if duplicates.get(key) != Some(number) {
             report.contradiction(format!(
                 "a duplicate of {} is not in the catalogue as it is in the segments",
                 key.0
             ));
         }
-    }
-    if followed.quarantine != truth.quarantine {
-        report.contradiction("the catalogue lists other files in quarantine than the segments".to_owned());
     }
     Ok(())
 }

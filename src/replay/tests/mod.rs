@@ -70,6 +70,13 @@ fn open(dir: &Path, config: &ReplayConfig) -> ReplayBuffer {
     ReplayBuffer::open(dir, config, 7).expect("it opens").0
 }
 
+/// Opens a buffer whose catalogue must be found whole.
+fn reopen(dir: &Path, config: &ReplayConfig) -> ReplayBuffer {
+    let (buffer, report) = ReplayBuffer::open(dir, config, 7).expect("it opens");
+    assert_eq!(report.rebuilt, None);
+    buffer
+}
+
 /// Every live sample and its content.
 fn everything(buffer: &ReplayBuffer) -> BTreeMap<SampleId, Vec<u8>> {
     let ids = buffer.ids_after(None, usize::MAX);
