@@ -9,8 +9,8 @@ use tracing::{error, info};
 
 use super::stream::{Common, Stream, StreamError};
 use crate::config::{Config, StreamConfig};
-use crate::registry::{GateThread, OnPublished};
-use crate::serve::Streams;
+use crate::registry::{GateThread, OnVerdict};
+use crate::serve::{Event, Streams};
 use crate::status::{Status, StreamStatus};
 
 /// The running streams.
@@ -156,13 +156,21 @@ impl Roster {
             .iter()
             .map(|stream| (stream.config.name.clone(), Arc::clone(&stream.handle.serving)))
             .collect();
-        let on_published: OnPublished = Arc::new(move |stream, published| {
-            if let Some(serving) = serving.get(stream) {
+        let events = self.common.events.clone();
+        let on_verdict: OnVerdict = Arc::new(move |stream, verdict, published| {
+            // Nobody follows: nobody misses it.
+            let _ = events.send(Event::Verdict {
+                stream: stream.clone(),
+                accepted: published.is_some(),
+                step: verdict.step,
+                verdict: verdict.reason.clone(),
+            });
+            if let (Some(serving), Some(published)) = (serving.get(stream), published) {
                 serving.on_published(published.clone());
             }
         });
         let courts = running.streams.iter().map(Stream::court).collect();
-        match GateThread::start(courts, self.common.device, Arc::clone(&self.common.clock), on_published) {
+        match GateThread::start(courts, self.common.device, Arc::clone(&self.common.clock), on_verdict) {
             Ok(gate) => {
                 self.common.candidates.store(Some(Arc::new(gate.slot())));
                 running.gate = Some(gate);

@@ -56,8 +56,8 @@ pub struct GateCounters {
     pub judging: bool,
 }
 
-/// Called on the gate's thread with each new generation.
-pub type OnPublished = Arc<dyn Fn(&StreamName, &Published) + Send + Sync>;
+/// Called on the gate's thread with each verdict, and with the generation that the candidate became, if it did.
+pub type OnVerdict = Arc<dyn Fn(&StreamName, &VerdictRecord, Option<&Published>) + Send + Sync>;
 
 /// The running thread.
 pub struct GateThread {
@@ -102,7 +102,7 @@ impl GateThread {
         streams: Vec<GateStream>,
         device: Device,
         clock: Arc<dyn Clock>,
-        on_published: OnPublished,
+        on_verdict: OnVerdict,
     ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let slots = streams
@@ -131,11 +131,9 @@ impl GateThread {
                 yield_to_others();
                 while let Some((name, candidate)) = mailbox.take() {
                     let Some(court) = courts.get_mut(&name) else { continue };
-                    let outcome = court.hear(candidate);
+                    let (outcome, record) = court.hear(candidate);
                     mailbox.count(&name, &outcome);
-                    if let Outcome::Published(published) = outcome {
-                        announce(&on_published, &name, &published);
-                    }
+                    announce(&on_verdict, &name, &outcome, &record);
                 }
             }
         })?;
@@ -268,7 +266,7 @@ enum HearingError {
 
 impl Court {
     /// Judges a candidate and publishes it when it is accepted; never panics.
-    fn hear(&mut self, candidate: Candidate) -> Outcome {
+    fn hear(&mut self, candidate: Candidate) -> (Outcome, VerdictRecord) {
         let started = Instant::now();
         let (stream, step) = (self.stream.name.clone(), candidate.provenance.step);
         let mut record = VerdictRecord {
@@ -290,7 +288,7 @@ impl Court {
                 info!(%stream, step, reason = record.reason, "rejected a candidate");
                 Outcome::Rejected
             }
-            Ok(Err(HearingError::Gate(GateError::Stopped))) => return Outcome::Stopped,
+            Ok(Err(HearingError::Gate(GateError::Stopped))) => return (Outcome::Stopped, record),
             Ok(Err(why)) => {
                 error!(%stream, step, %why, "failed to judge or publish a candidate; the old generation serves on");
                 record.reason = format!("failed: {why}");
@@ -306,10 +304,10 @@ impl Court {
         };
         record.at = self.clock.now().to_rfc3339();
         record.seconds = started.elapsed().as_secs_f64();
-        if let Err(error) = self.stream.registry.record(record) {
+        if let Err(error) = self.stream.registry.record(record.clone()) {
             warn!(%stream, step, %error, "failed to keep a verdict");
         }
-        outcome
+        (outcome, record)
     }
 
     fn judge_and_publish(
@@ -343,11 +341,16 @@ impl Court {
     }
 }
 
-/// Tells of a new generation. A listener's panic is its own affair.
-fn announce(on_published: &OnPublished, name: &StreamName, published: &Published) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_published(name, published))) {
+/// Tells of a verdict. A listener's panic is its own affair.
+fn announce(on_verdict: &OnVerdict, name: &StreamName, outcome: &Outcome, record: &VerdictRecord) {
+    let published = match outcome {
+        Outcome::Stopped => return,
+        Outcome::Published(published) => Some(published),
+        Outcome::Rejected | Outcome::Failed | Outcome::Panicked => None,
+    };
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_verdict(name, record, published))) {
         let why = panic_text(panic.as_ref());
-        error!(stream = %name, generation = %published.generation, why, "a listener panicked on a new generation");
+        error!(stream = %name, step = record.step, why, "a listener panicked on a verdict");
     }
 }
 

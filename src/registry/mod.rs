@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::durable::{self, DurableError};
 use crate::gate::{Accepted, Network};
 use crate::ids::{Generation, Space};
-pub use gate_thread::{CandidateSlot, GateCounters, GateStream, GateThread, OnPublished};
+pub use gate_thread::{CandidateSlot, GateCounters, GateStream, GateThread, OnVerdict};
 use layout::{Alias, CONFIG_FILE, HIGH_WATER_FILE, MANIFEST_FILE, MODEL_FILE, VERDICTS_FILE, dir_name};
 pub use manifest::{FORMAT_VERSION, Manifest, Provenance};
 use verdicts::VerdictHistory;

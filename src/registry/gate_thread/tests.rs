@@ -17,7 +17,7 @@ struct Site {
 }
 
 impl Site {
-    fn new(on_published: impl Fn(&Published) + Send + Sync + 'static) -> Self {
+    fn new(on_verdict: impl Fn(&VerdictRecord, Option<&Published>) + Send + Sync + 'static) -> Self {
         let (buffer_dir, replay) = buffer(8, 8);
         let registry_dir = tempfile::tempdir().unwrap();
         let registry = Arc::new(Registry::open(registry_dir.path(), 5, Arc::new(SystemClock)).unwrap());
@@ -28,7 +28,7 @@ impl Site {
             replay,
             config: PublicationConfig::default(),
         };
-        let listener: OnPublished = Arc::new(move |_, published| on_published(published));
+        let listener: OnVerdict = Arc::new(move |_, verdict, published| on_verdict(verdict, published));
         let gate = GateThread::start(vec![stream], Device::Cpu, Arc::new(SystemClock), listener).unwrap();
         Self {
             name,
@@ -70,14 +70,16 @@ impl Site {
 #[test]
 fn a_candidate_is_judged_published_told_of_and_its_verdict_kept() {
     let (told, heard) = crossbeam_channel::unbounded();
-    let site = Site::new(move |published| told.send(published.clone()).unwrap());
+    let site = Site::new(move |verdict, published| told.send((verdict.step, published.cloned())).unwrap());
     site.put(50, TINY, &random(3));
-    assert_eq!(heard.recv().unwrap().generation, Generation(1));
+    assert_eq!(heard.recv().unwrap().1.unwrap().generation, Generation(1));
     assert_eq!(site.registry.latest().unwrap().weights().unwrap(), random(3));
 
     site.put(60, TINY, &random(4)); // Not twice the steps, and the exam is too small to prove anything.
     let counters = site.wait_for(2);
     assert_eq!((counters.published, counters.rejected, counters.failed), (1, 1, 0));
+    let (step, published) = heard.recv().unwrap();
+    assert!(step == 60 && published.is_none(), "a rejection is told of, too");
     let again = Registry::open(site.registry.dir(), 5, Arc::new(SystemClock)).unwrap();
     let verdicts = again.verdicts();
     assert_eq!(
@@ -96,8 +98,8 @@ fn a_candidate_is_judged_published_told_of_and_its_verdict_kept() {
 fn a_newer_candidate_replaces_the_one_that_waits() {
     let (release, hold) = crossbeam_channel::bounded::<()>(0);
     let (told, heard) = crossbeam_channel::unbounded();
-    let site = Site::new(move |published| {
-        told.send(published.manifest.provenance.step).unwrap();
+    let site = Site::new(move |verdict, _| {
+        told.send(verdict.step).unwrap();
         let _ = hold.recv();
     });
     site.put(50, TINY, &random(3));
@@ -113,7 +115,7 @@ fn a_newer_candidate_replaces_the_one_that_waits() {
 
 #[test]
 fn a_panic_or_rubbish_costs_one_candidate_and_the_old_generation_serves_on() {
-    let site = Site::new(|_| {});
+    let site = Site::new(|_, _| {});
     site.put(50, TINY, &random(3));
     site.wait_for(1);
     site.put(100, TINY, b"rubbish");
@@ -134,7 +136,7 @@ fn a_panic_or_rubbish_costs_one_candidate_and_the_old_generation_serves_on() {
 
 #[test]
 fn a_listener_that_panics_does_not_end_the_gate() {
-    let site = Site::new(|_| panic!("the listener's own affair"));
+    let site = Site::new(|_, _| panic!("the listener's own affair"));
     site.put(50, TINY, &random(3));
     site.wait_for(1);
     site.put(100, TINY, &random(4));
@@ -143,7 +145,7 @@ fn a_listener_that_panics_does_not_end_the_gate() {
 
 #[test]
 fn a_stop_leaves_no_half_judged_candidate_behind() {
-    let site = Site::new(|_| {});
+    let site = Site::new(|_, _| {});
     site.put(50, TINY, &random(3));
     let dir = site.registry.dir().to_owned();
     site.gate.stop();
@@ -157,7 +159,7 @@ fn a_stop_leaves_no_half_judged_candidate_behind() {
 
 #[test]
 fn a_candidate_of_an_unknown_stream_is_refused() {
-    let site = Site::new(|_| {});
+    let site = Site::new(|_, _| {});
     let provenance = Provenance {
         stream: "others".parse().unwrap(),
         step: 1,
