@@ -132,9 +132,9 @@ pub struct IngestConfig {
     pub rescan_s: u64,
     /// Look for changes by scanning alone, as network filesystems need.
     pub poll: bool,
-    /// Bytes of one file; a larger one is quarantined as `too_large`.
+    /// Bytes of one file; a larger one is quarantined as `limits`.
     pub file_bytes_max: u64,
-    /// Pixels of one picture; a larger one is quarantined as `too_large`, before any is decoded.
+    /// Pixels of one picture; a larger one is quarantined as `limits` (as `bomb` when the file is far smaller than its pixels), before any is decoded.
     pub image_pixels_max: u64,
     /// Pixels of one side of a picture.
     pub image_side_px_max: u32,

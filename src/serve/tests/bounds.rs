@@ -159,7 +159,9 @@ fn at_its_limit_the_daemon_says_so_and_still_answers_its_probes() {
     let mut slow = site.connect();
     let head = "POST /api/v1/embed HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n";
     slow.write_all(format!("{head}{{").as_bytes()).unwrap();
-    wait_until("the limit to be reached", || site.get("/api/v1/status").status == 503);
+    wait_until("the limit to be reached", || {
+        site.state.requests.available_permits() == 0
+    });
     let refused = site.get("/api/v1/status");
     assert_eq!(refused.problem(), "overloaded");
     assert!(refused.header("retry-after").is_some());
