@@ -1,6 +1,6 @@
 # make demo    set up, build, and watch the daemon learn from real pictures (DATA=/path/to/photos: from yours)
 # make test    the tests, from a clean clone in under 25 minutes on 2 cores
-# make build   the binary: target/release/curiod
+# make build   target/release/curiod, and curiod-engine beside it
 # make bench   the measurements of docs/BENCHMARKS.md
 # make soak    the long tests
 # make install PREFIX=/usr/local: binary, libtorch, example configuration, man pages, completions
@@ -14,7 +14,7 @@ BINARY = $(or $(CARGO_TARGET_DIR),target)/release/curiod
 .PHONY: build demo test bench soak install libtorch
 
 build: libtorch
-	$(CARGO) build --release --bin curiod
+	$(CARGO) build --release --bins
 
 libtorch:
 	@scripts/libtorch.sh

@@ -27,5 +27,5 @@ fn main() {
         .flag("-Wextra")
         .compile("curiod_shim");
     println!("cargo::rustc-link-arg=-Wl,-rpath,{libtorch}");
-    println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib/curiod");
+    println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN");
 }

@@ -9,8 +9,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 libtorch=$(readlink -f "${LIBTORCH:-$root/.libtorch}")
 
 install -D -m 755 "$binary" "$prefix/bin/curiod"
-# The binary looks for libtorch in ../lib/curiod beside itself.
-mkdir -p "$prefix/lib/curiod"
+# The binary becomes the engine, which finds libtorch in its own folder.
+install -D -m 755 "$(dirname "$binary")/curiod-engine" "$prefix/lib/curiod/curiod-engine"
 for library in libtorch_cpu.so libtorch.so libc10.so libgomp.so.1 libcudart.so.13 libcupti.so.13; do
   [ ! -e "$libtorch/lib/$library" ] || install -m 644 "$libtorch/lib/$library" "$prefix/lib/curiod/$library"
 done

@@ -1,4 +1,19 @@
-//! curiod, a lifelong-learning daemon.
+//! curiod, a lifelong-learning daemon: files that nobody labels come in, a model that keeps getting better is asked.
+//!
+//! A sample's way is also the order to read the code in:
+//!
+//! 1. [`sample`]: bytes of a file become a small, checked sample; [`ingest`] finds the files, takes whole ones, and
+//!    acknowledges them when they are durable.
+//! 2. [`replay`]: the durable, bounded buffer that keeps and draws them, by what [`curiosity`] says of each.
+//! 3. [`learn`]: views, steps, checkpoints, candidates; the networks are in [`model`], libtorch is reached by [`torch`].
+//! 4. [`gate`]: judges a candidate by its exam; [`registry`] keeps the generations that it accepts.
+//! 5. [`serve`]: embeddings, search and novelty over HTTP from one generation and the index of its space; [`status`] is
+//!    the daemon at a glance.
+//! 6. [`daemon`]: starts, joins and reloads all of it; [`cli`] and [`client`] ask it; [`demo`] watches one at work.
+//!
+//! What all of them lean on: [`config`], [`limits`], [`ids`], [`clock`] and [`rng`] (time and randomness are passed in),
+//! [`durable`] (writing that survives a power cut). ARCHITECTURE.md has the threads, the queues and what is always true.
+
 pub mod cli;
 pub mod client;
 pub mod clock;

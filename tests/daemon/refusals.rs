@@ -1,7 +1,8 @@
 //! What can not work is refused in one line: what, where, and what next, with the exit code that says which kind.
 
 use std::fs;
-use std::process::Output;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output};
 
 use crate::harness::{Site, curiod};
 
@@ -126,4 +127,32 @@ fn files_that_are_no_pictures_are_refused_by_auto_before_the_daemon_starts() {
         .output()
         .unwrap();
     refused(&output, 78, &["--modality image"]);
+}
+
+#[test]
+fn a_missing_libtorch_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (command, engine) = (folder.path().join("curiod"), folder.path().join("curiod-engine"));
+    fs::copy(env!("CARGO_BIN_EXE_curiod"), &command).unwrap();
+    let output = Command::new(&command).arg("doctor").output().unwrap();
+    refused(&output, 1, &["curiod-engine"]);
+
+    // An engine that looks for libtorch where none is.
+    let mut program = fs::read(env!("CARGO_BIN_EXE_curiod-engine")).unwrap();
+    let end = find(&program, b":$ORIGIN\0");
+    let start = end - program[..end].iter().rev().position(|byte| *byte == 0).unwrap();
+    program[start..end].fill(b'x');
+    fs::write(&engine, program).unwrap();
+    fs::set_permissions(&engine, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new(&command)
+        .arg("doctor")
+        .env_remove("LD_LIBRARY_PATH")
+        .output()
+        .unwrap();
+    refused(&output, 1, &["libtorch_cpu.so", "LD_LIBRARY_PATH"]);
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> usize {
+    let found = bytes.windows(what.len()).position(|window| window == what);
+    found.expect("the engine's own list of folders")
 }
