@@ -10,10 +10,16 @@ pub const NOTIFY_QUEUE_MAX: usize = 1_024;
 pub const DECODE_QUEUE_MAX: usize = 256;
 
 /// Decoded sources waiting to be made durable. Full: the decode workers wait.
-pub const COMMIT_QUEUE_MAX: usize = 256;
+pub const COMMIT_QUEUE_MAX: usize = 1_024;
+
+/// Bytes of the samples of those sources: where each is large, fewer may wait.
+pub const COMMIT_QUEUE_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes that decoding one picture may take at its peak, whatever the pixel limits say. More: rejected.
 pub const DECODE_BYTES_MAX: u64 = 1 << 30;
+
+/// Bytes that a picture's metadata (colour profile, texts) may unpack to. More: it is not unpacked.
+pub const METADATA_BYTES_MAX: u64 = 16 << 20;
 
 /// Bytes of a file, or of decoding it, above which it is handled alone: one such at a time in the whole process, so
 /// that memory is bounded by one large picture and not by as many as there are workers.
@@ -32,7 +38,7 @@ pub const PASSED_OVER_MAX: usize = 65_536;
 pub const UNREADABLE_MAX: usize = 65_536;
 
 /// Sources made durable by one write and one fdatasync.
-pub const COMMIT_BATCH_MAX: usize = 256;
+pub const COMMIT_BATCH_MAX: usize = 1_024;
 
 /// Batches ready for the learner: one in use, one ready. Full: the prefetcher waits.
 pub const BATCH_QUEUE_MAX: usize = 2;
@@ -60,7 +66,7 @@ pub const SEARCH_HITS_MAX: usize = 1_000;
 pub const CONNECTIONS_MAX: usize = 512;
 
 /// Bytes of all request bodies held at once. Full: 503 and Retry-After.
-pub const BODIES_BYTES_MAX: usize = 256 << 20;
+pub const REQUESTS_BYTES_MAX: usize = 256 << 20;
 
 /// Bytes of a request's head; a longer one is answered 431.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;

@@ -94,7 +94,7 @@ pub(super) fn move_file(from: &OwnedFd, name: &OsStr, to: &Path, source: Option<
             }
             // Another filesystem: the copy gets the name, then the original goes.
             Err(Errno::XDEV) => {
-                let copy = copy_to(from, name, &target)?;
+                let (copy, copied) = copy_to(from, name, &target)?;
                 let placed = rename_anew(target.as_fd(), &copy, target.as_fd(), &new_name);
                 if placed.is_err() {
                     rustix::fs::unlinkat(&target, &copy, AtFlags::empty())?;
@@ -102,7 +102,11 @@ pub(super) fn move_file(from: &OwnedFd, name: &OsStr, to: &Path, source: Option<
                 renamed = placed;
                 if renamed.is_ok() {
                     rustix::fs::fsync(&target)?;
-                    rustix::fs::unlinkat(from, name, AtFlags::empty())?;
+                    sync_parents(to)?;
+                    // A producer may have put another file under the name while this one was copied.
+                    if Look::of(&rustix::fs::statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?) == copied {
+                        rustix::fs::unlinkat(from, name, AtFlags::empty())?;
+                    }
                 }
             }
             Err(error) => return Err(error.into()),
@@ -125,10 +129,11 @@ fn rename_anew(from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, new_name:
 }
 
 /// Copies a file into a folder of another filesystem, durably, under a name that nobody takes for a whole file.
-fn copy_to(from: &OwnedFd, name: &OsStr, to: &OwnedFd) -> io::Result<OsString> {
+fn copy_to(from: &OwnedFd, name: &OsStr, to: &OwnedFd) -> io::Result<(OsString, Look)> {
     let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut source = File::from(rustix::fs::openat(from, name, read, Mode::empty())?);
     let before = source.metadata()?;
+    let look = Look::of(&rustix::fs::fstat(&source)?);
     let mut copy_name = OsString::from(".curiod-");
     copy_name.push(&blake3::hash(name.as_bytes()).to_hex().as_str()[..32]);
     copy_name.push(".part");
@@ -142,12 +147,23 @@ fn copy_to(from: &OwnedFd, name: &OsStr, to: &OwnedFd) -> io::Result<OsString> {
         copy.set_modified(modified)?;
     }
     copy.sync_all()?;
-    let after = source.metadata()?;
-    if (after.len(), after.modified().ok()) != (before.len(), before.modified().ok()) {
+    let copied = Look::of(&rustix::fs::fstat(&source)?);
+    if copied != look {
         rustix::fs::unlinkat(to, &copy_name, AtFlags::empty())?;
         return Err(io::Error::other("the file changed while it was moved"));
     }
-    Ok(copy_name)
+    Ok((copy_name, copied))
+}
+
+/// Makes the folders above one durable: they may have been made for it. One that can not be opened was not.
+fn sync_parents(folder: &Path) -> io::Result<()> {
+    for parent in folder.ancestors().skip(1) {
+        match File::open(parent) {
+            Ok(parent) => parent.sync_all()?,
+            Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 /// A name beside one that is taken: `photo.jpg` becomes `photo-0123456789abcdef.jpg`, then `-2` and so on.
@@ -203,7 +219,7 @@ mod tests {
         std::fs::create_dir_all(&from).unwrap();
         std::fs::create_dir_all(&to).unwrap();
         std::fs::write(from.join("a"), "content").unwrap();
-        let copy = copy_to(&folder(&from), OsStr::new("a"), &folder(&to)).unwrap();
+        let (copy, _) = copy_to(&folder(&from), OsStr::new("a"), &folder(&to)).unwrap();
         assert_eq!(std::fs::read_to_string(to.join(&copy)).unwrap(), "content");
         let time = |path: PathBuf| std::fs::metadata(path).unwrap().modified().unwrap();
         assert_eq!(time(from.join("a")), time(to.join(copy)));

@@ -107,7 +107,9 @@ fn accept(shared: &Shared, good: Good, inserted: Inserted, seen: &mut Vec<Seen>)
         Inserted::Duplicate => FileVerdict::Duplicate,
     };
     // A file that stays and is good now has left quarantine; one that was moved there is still in its folder.
+    // Quarantine knows paths below an inbox: the entry may be that of a file of the same path in another one.
     if shared.setup.config.after == After::Leave
+        && !is_rejected_elsewhere(shared, &outcome.file)
         && shared.note_unquarantined(&path)
         && let Err(error) = shared.replay.drop_quarantine(&path)
     {
@@ -121,8 +123,19 @@ fn accept(shared: &Shared, good: Good, inserted: Inserted, seen: &mut Vec<Seen>)
     });
 }
 
+/// Whether a file of the same path below another inbox of the stream was rejected.
+fn is_rejected_elsewhere(shared: &Shared, file: &FileRef) -> bool {
+    let others = (0..shared.inboxes.len()).filter(|inbox| *inbox != file.inbox);
+    others.into_iter().any(|inbox| {
+        let other = FileRef::new(inbox, &file.path).key(&shared.inboxes);
+        let seen = shared.replay.seen(&other);
+        seen.is_some_and(|(_, verdict)| verdict == FileVerdict::Quarantined)
+    })
+}
+
 fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>) {
     let mut news = Vec::new();
+    let mut untold = Vec::new();
     for (outcome, rejection) in bad {
         let entry = QuarantineEntry {
             path: outcome.file.shown(),
@@ -133,6 +146,9 @@ fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>)
             at: shared.clock.now(),
         };
         let was_told = shared.note_quarantined(&entry.path);
+        if !was_told {
+            untold.push(entry.path.clone());
+        }
         if rejection.reason.transient() {
             shared.unreadable(&outcome.file, outcome.look.changed_ns);
             if was_told {
@@ -148,6 +164,9 @@ fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>)
     let entries = news.iter().map(|(_, _, entry)| entry.clone()).collect();
     if let Err(error) = shared.replay.record_quarantines(entries) {
         shared.ledger_failed("record quarantine entries", &error);
+        for path in untold {
+            shared.note_unquarantined(&path);
+        }
         return; // Not acknowledged: the next scan finds the files again.
     }
     for (outcome, reason, entry) in news {

@@ -29,7 +29,7 @@ use crossbeam_channel::bounded;
 use crate::clock::Clock;
 use crate::config::IngestConfig;
 use crate::ids::{SampleId, SourceHash, StreamName};
-use crate::limits::{COMMIT_QUEUE_MAX, DECODE_QUEUE_MAX, NOTIFY_QUEUE_MAX};
+use crate::limits::{COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_MAX, DECODE_QUEUE_MAX, NOTIFY_QUEUE_MAX};
 use crate::replay::{QuarantineEntry, ReplayBuffer};
 use crate::sample::Modality;
 use inbox::Inbox;
@@ -169,6 +169,12 @@ pub struct Ingest {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// Decoded sources that may wait: fewer where each is large. A kept picture is up to twice as long as it is wide.
+fn commit_queue(image_px: u32) -> usize {
+    let tile_bytes = 6 * (image_px.max(1) as usize).pow(2);
+    (COMMIT_QUEUE_BYTES_MAX / tile_bytes).clamp(16, COMMIT_QUEUE_MAX)
+}
+
 impl Ingest {
     /// Opens the inboxes and starts the threads.
     ///
@@ -210,13 +216,14 @@ impl Ingest {
             }
         }
         let (hint_sender, hints) = bounded(NOTIFY_QUEUE_MAX);
-        let (job_sender, jobs) = bounded(DECODE_QUEUE_MAX);
-        let (outcome_sender, outcomes) = bounded(COMMIT_QUEUE_MAX);
         let shared = Arc::new(Shared::new(setup, inboxes, replay, clock, on_event, hint_sender));
         let mut ingest = Self {
             shared: Arc::clone(&shared),
             threads: Vec::new(),
         };
+        // After `ingest`, so that on a failure they are dropped before it waits for the threads that they keep alive.
+        let (job_sender, jobs) = bounded(DECODE_QUEUE_MAX);
+        let (outcome_sender, outcomes) = bounded(commit_queue(shared.setup.image_px));
         let stream = shared.setup.stream.as_str().to_owned();
         ingest.spawn(format!("commit-{stream}"), move |shared| commit::run(shared, &outcomes))?;
         for worker in 0..shared.setup.decode_threads.max(1) {

@@ -5,7 +5,6 @@ use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_channel::{Receiver, Sender};
-use parking_lot::Mutex;
 use tracing::error;
 
 use super::file::FileRef;
@@ -13,7 +12,6 @@ use super::inbox::{Look, OpenError};
 use super::shared::{Shared, panic_message};
 use super::watch::{Hint, Job};
 use crate::ids::SourceHash;
-use crate::limits::DECODE_SMALL_BYTES_MAX;
 use crate::sample::image::{self, Format, ImageLimits};
 use crate::sample::{Content, Modality, Reason, Rejection};
 
@@ -28,9 +26,6 @@ pub(super) struct Outcome {
     /// Its samples, encoded; none where the replay buffer knows the source.
     pub(super) samples: Result<Vec<Vec<u8>>, Rejection>,
 }
-
-/// Held while a large file is read or a large picture decoded. Memory is the process's, and so is this lock.
-static LARGE: Mutex<()> = Mutex::new(());
 
 /// A worker's thread.
 pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, outcomes: &Sender<Outcome>) {
@@ -70,8 +65,10 @@ enum Untaken {
 fn is_premature(shared: &Shared, outcome: &Outcome) -> bool {
     let settle_ns = i128::from(shared.setup.config.settle_ms) * 1_000_000;
     let age_ns = i128::from(shared.clock.now().0) * 1_000_000 - outcome.look.changed_ns;
-    // A file from the future was waited for by the watch; only the recent past is in doubt.
-    matches!(&outcome.samples, Err(rejection) if !rejection.reason.transient()) && (0..settle_ns).contains(&age_ns)
+    // A file from the future was waited for by the watch; only the recent past is in doubt, of which the clock's last
+    // millisecond may look like the future.
+    matches!(&outcome.samples, Err(rejection) if !rejection.reason.transient())
+        && (-1_000_000..settle_ns).contains(&age_ns)
 }
 
 fn look_again(shared: &Shared, file: &FileRef) {
@@ -103,7 +100,7 @@ fn take(shared: &Shared, file: &FileRef) -> Result<Outcome, Untaken> {
         let detail = format!("the file has {bytes} bytes, limit is {max}; raise ingest.file_bytes_max to take it");
         return Ok(outcome(None, Err(Rejection::new(Reason::Limits, detail))));
     }
-    let mut alone = (look.seen.size > DECODE_SMALL_BYTES_MAX).then(|| LARGE.lock());
+    let mut turn = image::turn(look.seen.size);
     // The size is at most the limit of a setting; one byte more shows a file that grows.
     let mut bytes = Vec::with_capacity(look.seen.size as usize + 1);
     if let Err(error) = opened.by_ref().take(look.seen.size + 1).read_to_end(&mut bytes) {
@@ -124,8 +121,8 @@ fn take(shared: &Shared, file: &FileRef) -> Result<Outcome, Untaken> {
     let samples = guarded(shared, file, || {
         let Modality::Image = shared.setup.modality;
         let header = image::probe(&bytes, &limits)?;
-        if alone.is_none() && header.peak_bytes > DECODE_SMALL_BYTES_MAX {
-            alone = Some(LARGE.lock());
+        if turn.is_none() {
+            turn = image::turn(header.peak_bytes);
         }
         let tile = image::decode(&bytes, &limits, shared.setup.image_px)?;
         Ok(vec![Content::Image(tile).encode()])

@@ -13,7 +13,19 @@ pub use resize::{eval_view, resize_bilinear};
 use ::image::RgbImage;
 use ::image::metadata::Orientation;
 
+use parking_lot::{Mutex, MutexGuard};
+
 use super::{ImageTile, Reason, Rejection};
+use crate::limits::DECODE_SMALL_BYTES_MAX;
+
+/// Held while a large file is read or a large picture decoded. Memory is the process's, and so is this lock.
+static LARGE: Mutex<()> = Mutex::new(());
+
+/// Waits until nothing else as large as these bytes is read or decoded anywhere in the process, and holds the turn.
+/// Nothing where so few bytes need none.
+pub fn turn(bytes: u64) -> Option<MutexGuard<'static, ()>> {
+    (bytes > DECODE_SMALL_BYTES_MAX).then(|| LARGE.lock())
+}
 
 /// How large a picture may be; checked against its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::StreamExt;
 
 use super::problem::{Kind, Problem};
@@ -59,7 +59,7 @@ pub(super) trait Asked: DeserializeOwned + Send + 'static {
 pub(super) async fn read<T: Asked>(
     state: &Arc<AppState>,
     request: Request,
-) -> Result<(T, SemaphorePermit<'_>), Problem> {
+) -> Result<(T, OwnedSemaphorePermit), Problem> {
     let kind = Type::of(&request)?;
     let params = params(request.uri(), &["model", "k", "id", "top"])?;
     let (bytes, permit, content_type) = bounded(state, request).await?;
@@ -69,7 +69,9 @@ pub(super) async fn read<T: Asked>(
                 let detail = format!("`{name}` stands in the URL of a request with a JSON body");
                 return Err(Problem::new(Kind::MalformedRequest, detail).hint("write it into the body"));
             }
-            blocking(move || json(&bytes)).await??
+            // The permit goes with the bytes: who hangs up does not make room before they are gone.
+            let (asked, permit) = blocking(move || (json(&bytes), permit)).await?;
+            return Ok((asked?, permit));
         }
         Type::Picture => {
             let mut asked: T = from_params(params)?;
@@ -132,7 +134,7 @@ impl Type {
 async fn bounded(
     state: &AppState,
     request: Request,
-) -> Result<(Bytes, SemaphorePermit<'_>, Option<header::HeaderValue>), Problem> {
+) -> Result<(Bytes, OwnedSemaphorePermit, Option<header::HeaderValue>), Problem> {
     let max = state.config.body_bytes_max;
     let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
     let body = request.into_body();
@@ -147,11 +149,12 @@ async fn bounded(
         return Err(too_large());
     }
     let reserved = size.upper().map_or(max, |upper| upper.min(max as u64) as usize);
-    let Ok(permit) = state.bodies.try_acquire_many((reserved / 1024 + 1) as u32) else {
-        drain(body.into_data_stream());
-        return Err(
-            Problem::new(Kind::Overloaded, "the bodies of other requests fill the room for them").retry_after(1),
-        );
+    let permit = match room(state, reserved) {
+        Ok(permit) => permit,
+        Err(problem) => {
+            drain(body.into_data_stream());
+            return Err(problem);
+        }
     };
     let mut body = body.into_data_stream();
     let mut bytes = Vec::with_capacity(size.lower() as usize);
@@ -165,6 +168,12 @@ async fn bounded(
         bytes.extend_from_slice(&chunk);
     }
     Ok((bytes.into(), permit, content_type))
+}
+
+/// Room in memory for so many bytes of a request, for as long as the permit is held.
+pub(super) fn room(state: &AppState, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    let room = Arc::clone(&state.held).try_acquire_many_owned((bytes / 1024 + 1) as u32);
+    room.map_err(|_| Problem::new(Kind::Overloaded, "other requests fill the room for them").retry_after(1))
 }
 
 /// Reads a refused body to its end in the background, and throws it away.

@@ -9,7 +9,6 @@ use super::{AppState, StreamHandle, blocking};
 use crate::ids::{Generation, StreamName};
 use crate::registry::Published;
 use crate::registry::layout::Alias;
-use crate::sample::ImageTile;
 
 /// A generation of a stream, as a request names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +69,8 @@ impl Answering {
     }
 
     /// Embeddings of pictures, `[n, dim]`.
-    pub(super) async fn embed(&self, tiles: Vec<ImageTile>) -> Result<Vec<f32>, Problem> {
-        Ok(self.encoder().embed(tiles).await?)
+    pub(super) async fn embed(&self, pictures: super::encoder::Pictures) -> Result<Vec<f32>, Problem> {
+        Ok(self.encoder().embed(pictures).await?)
     }
 
     /// The model with its index, complete.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::{error, info};
 
 use super::follow::Follower;
@@ -79,9 +79,24 @@ pub struct EncoderSetup {
     pub on_covered: Box<dyn FnOnce() + Send>,
 }
 
+/// Pictures to embed, and the room in memory that they were granted: given back when they are gone.
+pub struct Pictures {
+    /// The pictures.
+    pub tiles: Vec<ImageTile>,
+    /// Their room, where it is counted.
+    pub room: Option<OwnedSemaphorePermit>,
+}
+
+impl From<Vec<ImageTile>> for Pictures {
+    fn from(tiles: Vec<ImageTile>) -> Self {
+        Self { tiles, room: None }
+    }
+}
+
 /// Pictures that wait for their embeddings.
 struct Job {
     tiles: Vec<ImageTile>,
+    _room: Option<OwnedSemaphorePermit>,
     reply: oneshot::Sender<Result<Vec<f32>, EncodeError>>,
 }
 
@@ -108,9 +123,10 @@ impl Encoder {
     }
 
     /// Embeddings of these pictures, `[tiles.len(), dim]`, each of unit length. Dropping the future takes the query back.
-    pub async fn embed(&self, tiles: Vec<ImageTile>) -> Result<Vec<f32>, EncodeError> {
+    pub async fn embed(&self, pictures: impl Into<Pictures>) -> Result<Vec<f32>, EncodeError> {
         let (reply, answer) = oneshot::channel();
-        match self.jobs.try_send(Job { tiles, reply }) {
+        let Pictures { tiles, room: _room } = pictures.into();
+        match self.jobs.try_send(Job { tiles, _room, reply }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(EncodeError::QueueFull),
             Err(TrySendError::Disconnected(_)) => return Err(self.lost()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::debug;
@@ -40,6 +40,10 @@ pub(super) async fn guard(State(state): State<Arc<AppState>>, request: Request, 
         Some(problem) => problem.into_response(),
         None => admit(&state, request, next).await,
     };
+    // What axum itself says of a path that is no text.
+    if response.status() == StatusCode::BAD_REQUEST && !is_problem(&response) {
+        response = Problem::new(Kind::MalformedRequest, "the path can not be read").into_response();
+    }
     let took = started.elapsed();
     let status = response.status().as_u16();
     state.http_metrics.observe(&route, status, took);
@@ -51,6 +55,11 @@ pub(super) async fn guard(State(state): State<Arc<AppState>>, request: Request, 
             .or_insert(HeaderValue::from_static(value));
     }
     response
+}
+
+fn is_problem(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind == "application/problem+json")
 }
 
 async fn admit(state: &AppState, request: Request, next: Next) -> Response {

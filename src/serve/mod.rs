@@ -1,6 +1,7 @@
 //! Serving: queries over HTTP about the published models.
 //! Invariants: the model and the index that answer one query are of one space; no handler waits for a tensor or the
-//! disk on an async thread; every error is `application/problem+json`.
+//! disk on an async thread; every error is `application/problem+json`
+//! (`/readyz` says how far the daemon is, ready or not).
 
 mod answers;
 mod body;
@@ -42,7 +43,7 @@ pub use stream::{ServingSetup, ServingState, StreamServing};
 
 use crate::config::ServerConfig;
 use crate::ids::StreamName;
-use crate::limits::{BODIES_BYTES_MAX, EVENT_CLIENTS_MAX, QUERY_DECODES_MAX};
+use crate::limits::{EVENT_CLIENTS_MAX, QUERY_DECODES_MAX, REQUESTS_BYTES_MAX};
 use crate::registry::Registry;
 use crate::replay::ReplayBuffer;
 use crate::sample::Modality;
@@ -86,9 +87,9 @@ pub struct AppState {
     stop: watch::Receiver<bool>,
     http_metrics: HttpMetrics,
     requests: Semaphore,
-    /// A permit for each KiB of request bodies.
-    bodies: Semaphore,
-    decodes: Semaphore,
+    /// A permit for each KiB of what requests hold: their bodies, and the pictures decoded from them.
+    held: Arc<Semaphore>,
+    decodes: Arc<Semaphore>,
     event_clients: Arc<Semaphore>,
 }
 
@@ -103,8 +104,8 @@ impl AppState {
     ) -> Self {
         Self {
             requests: Semaphore::new(config.concurrency_max),
-            bodies: Semaphore::new(BODIES_BYTES_MAX.max(config.body_bytes_max) / 1024 + 1),
-            decodes: Semaphore::new(QUERY_DECODES_MAX),
+            held: Arc::new(Semaphore::new(REQUESTS_BYTES_MAX.max(config.body_bytes_max) / 1024 + 1)),
+            decodes: Arc::new(Semaphore::new(QUERY_DECODES_MAX)),
             event_clients: Arc::new(Semaphore::new(EVENT_CLIENTS_MAX)),
             config,
             bound,
@@ -126,7 +127,7 @@ type Route = (&'static str, &'static [&'static str], MethodRouter<Arc<AppState>>
 fn routes() -> Vec<Route> {
     vec![
         ("/", &["get"], get(dashboard::page)),
-        ("/dashboard.js", &["get"], get(dashboard::script)),
+        ("/dashboard/{script}", &["get"], get(dashboard::script)),
         ("/dashboard.css", &["get"], get(dashboard::style)),
         ("/livez", &["get"], get(read::livez)),
         ("/readyz", &["get"], get(read::readyz)),

@@ -96,11 +96,11 @@ fn paths(types: &mut SchemaGenerator) -> Value {
 
     get("/", "The dashboard.", none(), text("text/html"), &[], types);
     get(
-        "/dashboard.js",
-        "The dashboard's script.",
-        none(),
+        "/dashboard/{script}",
+        "A module of the dashboard's script.",
+        vec![parameter("path", "script", "The module.", json!({ "type": "string" }))],
         text("text/javascript"),
-        &[],
+        &[Kind::NotFound],
         types,
     );
     get(

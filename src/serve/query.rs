@@ -12,13 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{self, Asked, PictureFile};
 use super::choice::{self, Answering};
+use super::encoder::Pictures;
 use super::novelty::{NEIGHBOURS, mean_distance, most_novel};
 use super::problem::{Kind, Problem};
 use super::stream::Served;
 use super::{AppState, StreamHandle, blocking};
 use crate::ids::{Generation, SampleId, Space};
 use crate::limits::SEARCH_HITS_MAX;
-use crate::sample::{ImageTile, image};
+use crate::sample::image;
 
 /// Hits searched beyond those asked for, to stand in for samples evicted a moment ago.
 const SPARE_HITS: usize = 16;
@@ -266,17 +267,26 @@ async fn decode(
     handle: &StreamHandle,
     model: &Answering,
     pictures: Vec<PictureFile>,
-) -> Result<Vec<ImageTile>, Problem> {
+) -> Result<Pictures, Problem> {
     body::too_many(state, pictures.len())?;
     let (limits, image_px) = (
         handle.image_limits,
         model.published().manifest.provenance.encoder.image_px,
     );
+    // A kept picture is up to twice as long as it is wide.
+    let room = body::room(state, pictures.len() * 6 * (image_px as usize).pow(2))?;
     let mut tiles = Vec::with_capacity(pictures.len());
     for (item, picture) in pictures.into_iter().enumerate() {
-        // A large picture takes much more room than its file: few are decoded at once. The semaphore is never closed.
-        let _permit = state.decodes.acquire().await;
-        let decoded = blocking(move || image::decode(&picture.0, &limits, image_px)).await?;
+        // A large picture takes much more room than its file: few are decoded at once. The semaphore is never closed. The
+        // permit goes with the work, which goes on when the client hangs up.
+        let permit = Arc::clone(&state.decodes).acquire_owned().await;
+        let decoded = blocking(move || {
+            let _permit = permit;
+            let header = image::probe(&picture.0, &limits)?;
+            let _turn = image::turn(header.peak_bytes);
+            image::decode(&picture.0, &limits, image_px)
+        })
+        .await?;
         tiles.push(decoded.map_err(|rejection| {
             let mut problem = Problem::new(
                 Kind::Unprocessable,
@@ -286,7 +296,10 @@ async fn decode(
             problem.item(item)
         })?);
     }
-    Ok(tiles)
+    Ok(Pictures {
+        tiles,
+        room: Some(room),
+    })
 }
 
 fn neighbours(handle: &StreamHandle, served: &Served, query: &[f32], k: usize, own: Option<SampleId>) -> Vec<NamedHit> {
@@ -324,22 +337,14 @@ fn novelty_of(served: &Served, queries: &[f32]) -> Vec<Novelty> {
 }
 
 async fn most_novel_named(handle: Arc<StreamHandle>, served: Arc<Served>, top: usize) -> Result<Vec<Novelty>, Problem> {
-    let mut found = served.most_novel.lock().await;
-    let is_fresh = found.as_ref().is_some_and(|found| {
-        let resting = found.at.elapsed() < found.took * NOVEL_REST;
-        found.asked >= top && (resting || found.version == served.index.snapshot().version)
+    // A task of its own: it goes on when the client hangs up, and the next one who asks finds what it found.
+    let search = tokio::spawn({
+        let served = Arc::clone(&served);
+        async move { most_novel_ids(&served, top).await }
     });
-    if !is_fresh {
-        let index = Arc::clone(&served.index);
-        *found = Some(blocking(move || find_most_novel(&index, top)).await?);
-    }
-    let samples: Vec<_> = found
-        .iter()
-        .flat_map(|found| &found.samples)
-        .take(top)
-        .copied()
-        .collect();
-    drop(found);
+    let samples = search
+        .await
+        .map_err(|error| Problem::new(Kind::Internal, error.to_string()))??;
     blocking(move || {
         let typical = served.index.typical();
         let named = samples.into_iter().filter_map(|(id, distance)| {
@@ -353,6 +358,21 @@ async fn most_novel_named(handle: Arc<StreamHandle>, served: Arc<Served>, top: u
         named.collect()
     })
     .await
+}
+
+/// The most novel samples, found anew when the index has changed since. One search at a time.
+async fn most_novel_ids(served: &Served, top: usize) -> Result<Vec<(SampleId, f32)>, Problem> {
+    let mut found = served.most_novel.lock().await;
+    let is_fresh = found.as_ref().is_some_and(|found| {
+        let resting = found.at.elapsed() < found.took * NOVEL_REST;
+        found.asked >= top && (resting || found.version == served.index.snapshot().version)
+    });
+    if !is_fresh {
+        let index = Arc::clone(&served.index);
+        *found = Some(blocking(move || find_most_novel(&index, top)).await?);
+    }
+    let samples = found.iter().flat_map(|found| &found.samples);
+    Ok(samples.take(top).copied().collect())
 }
 
 fn find_most_novel(index: &super::index::Index, asked: usize) -> Found {

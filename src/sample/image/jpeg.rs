@@ -36,7 +36,7 @@ pub(super) fn probe(bytes: &[u8]) -> Result<Header, Rejection> {
         format: Format::Jpeg,
         width: width as u32,
         height: height as u32,
-        peak_bytes: pixels * 9,
+        peak_bytes: pixels * 11,
     })
 }
 
@@ -75,6 +75,10 @@ fn decode_in_full(bytes: &[u8], header: &Header) -> Result<RgbImage, Rejection> 
     let mut decoded = open(bytes, true).decode();
     if matches!(&decoded, Err(DecodeErrors::FormatStatic(why)) if why.contains("Extra bytes between headers")) {
         decoded = open(bytes, false).decode();
+        // The lenient decoder fills what is missing with grey.
+        if decoded.is_ok() && !has_end(bytes) {
+            return Err(Rejection::new(Reason::Truncated, "the JPEG ends before its end marker"));
+        }
     }
     let rgb = decoded.map_err(|error| rejected(bytes, &error))?;
     RgbImage::from_raw(header.width, header.height, rgb)
@@ -102,11 +106,19 @@ fn open(bytes: &[u8], strict: bool) -> Decoder<'_> {
 /// The marker that ends a JPEG.
 const END_OF_IMAGE: [u8; 2] = [0xff, 0xd9];
 
+/// The marker that begins a scan.
+const START_OF_SCAN: [u8; 2] = [0xff, 0xda];
+
+/// Whether the picture's end is there: after its last scan, for a preview in its metadata has an end of its own.
+fn has_end(bytes: &[u8]) -> bool {
+    let scan = bytes.windows(2).rposition(|pair| pair == START_OF_SCAN).unwrap_or(0);
+    bytes[scan..].windows(2).any(|pair| pair == END_OF_IMAGE)
+}
+
 fn rejected(bytes: &[u8], error: &DecodeErrors) -> Rejection {
-    let has_end = bytes.windows(2).rev().any(|pair| pair == END_OF_IMAGE);
     let reason = match error {
         DecodeErrors::Unsupported(_) => Reason::UnsupportedType,
-        _ if has_end => Reason::Corrupt,
+        _ if has_end(bytes) => Reason::Corrupt,
         _ => Reason::Truncated,
     };
     Rejection::new(reason, format!("the JPEG can not be decoded: {error}"))

@@ -51,8 +51,11 @@ fn open(bytes: &[u8], format: Format) -> Result<Box<dyn ImageDecoder + '_>, Reje
     let file = Cursor::new(bytes);
     let mut limits = image::Limits::no_limits();
     limits.max_alloc = Some(crate::limits::DECODE_BYTES_MAX);
+    let mut metadata = image::Limits::no_limits();
+    metadata.max_alloc = Some(crate::limits::METADATA_BYTES_MAX);
     let opened: Result<Box<dyn ImageDecoder>, ImageError> = match format {
-        Format::Png => image::codecs::png::PngDecoder::with_limits(file, limits.clone()).map(|d| Box::new(d) as _),
+        // Of this decoder the limit given here is that of its metadata, which is unpacked before any size is known.
+        Format::Png => image::codecs::png::PngDecoder::with_limits(file, metadata).map(|d| Box::new(d) as _),
         Format::WebP => image::codecs::webp::WebPDecoder::new(file).map(|d| Box::new(d) as _),
         Format::Gif => image::codecs::gif::GifDecoder::new(file).map(|d| Box::new(d) as _),
         Format::Bmp => image::codecs::bmp::BmpDecoder::new(file).map(|d| Box::new(d) as _),

@@ -249,7 +249,7 @@ fn a_picture_cut_anywhere_is_rejected_and_never_panics() {
         for tenths in 0..9 {
             let cut = &bytes[..bytes.len() * tenths / 10];
             // The first page of the TIFF and the first frame of the GIF may be whole in what is left.
-            let may_be_whole = matches!(name, "two_pages.tif" | "animated.gif");
+            let may_be_whole = matches!(name, "two_pages.tif" | "animated.gif") && tenths > 1;
             assert!(
                 decode(cut, &LIMITS, 64).is_err() || may_be_whole,
                 "{name} cut at {tenths}/10"

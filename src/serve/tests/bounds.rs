@@ -53,6 +53,13 @@ fn only_hosts_of_this_machine_and_pages_of_this_daemon_are_answered() {
 #[test]
 fn what_makes_no_sense_is_named() {
     let site = small();
+    for path in ["samples/%ff", "models/%ff"] {
+        assert_eq!(
+            site.get(&format!("/api/v1/{path}")).problem(),
+            "malformed-request",
+            "{path}"
+        );
+    }
     let image = base64(&picture(1));
     for (route, body, problem) in [
         ("embed", json!({ "images": [image], "modle": "x" }), "malformed-request"),
@@ -236,9 +243,24 @@ fn a_client_that_is_slower_than_the_events_is_told_how_many_it_missed() {
 #[test]
 fn the_dashboard_loads_nothing_from_elsewhere() {
     let site = Site::new();
-    for part in ["/", "/dashboard.js", "/dashboard.css"] {
-        let text = String::from_utf8(site.get(part).body).unwrap();
-        assert!(!text.is_empty(), "{part} is empty");
+    let mut parts = vec![
+        "/".to_owned(),
+        "/dashboard.css".to_owned(),
+        "/dashboard/dashboard.js".to_owned(),
+    ];
+    let mut seen = 0;
+    while let Some(part) = parts.get(seen).cloned() {
+        seen += 1;
+        let answer = site.get(&part);
+        assert_eq!(answer.status, 200, "{part}");
+        let text = String::from_utf8(answer.body).unwrap();
+        for imported in text.lines().filter_map(|line| line.strip_prefix("import ")) {
+            let (_, module) = imported.split_once(" from './").expect("modules come from beside");
+            let module = format!("/dashboard/{}", module.trim_end_matches("';"));
+            if !parts.contains(&module) {
+                parts.push(module);
+            }
+        }
         // A namespace is a name, not an address.
         let addresses = text.matches("://").count() - text.matches("http://www.w3.org/").count();
         assert_eq!(addresses, 0, "{part} names an address");
@@ -247,6 +269,8 @@ fn the_dashboard_loads_nothing_from_elsewhere() {
             "{part} names another host"
         );
     }
+    assert!(seen > 5, "the script's modules were not followed");
+    assert_eq!(site.get("/dashboard/nothing.js").problem(), "not-found");
 }
 
 #[test]

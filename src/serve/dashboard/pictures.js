@@ -1,0 +1,158 @@
+// Sheets of pictures, and the neighbours of one.
+
+import { Problem, api, patiently, pictureUrl, post } from './api.js';
+import { baseName, byId, clockTime, count, decimals, el, pathOf, plural, setState, setText, visible } from './elements.js';
+import { page } from './page.js';
+
+const SHEET_PICTURES = 12;
+
+const canHover = matchMedia('(hover: hover)').matches;
+
+/** One picture of a sheet: a button that asks for its neighbours. */
+function makePicture(stream, { id, path, words }) {
+  const picture = el('img', { src: pictureUrl(stream, id), alt: '', loading: 'lazy', decoding: 'async', draggable: false, width: 84, height: 84 });
+  const caption = el('span', { class: 'caption' }, words ? el('b', {}, words) : null, el('span', { class: 'path' }, visible(baseName(path))));
+  const button = el('button', { type: 'button', title: `${visible(path)} (sample ${id})` }, picture, caption);
+  button.setAttribute('aria-label', [`Neighbours of ${visible(path)}`, words].filter(Boolean).join(', '));
+  picture.addEventListener('error', () => picture.replaceWith(el('span', { class: 'gone' }, 'gone')));
+  button.addEventListener('click', () => searchSample(stream, id, path));
+  return el('li', { 'data-sample': `${stream}/${id}` }, button);
+}
+
+/** Shows pictures in a sheet; those that were there stay. One that is pointed at waits, so that nobody presses another. */
+export function showSheet(name, stream, pictures, note) {
+  const sheet = byId(name);
+  if (name !== 'hits' && sheet.matches(canHover ? ':hover, :focus-within' : ':focus-within')) return;
+  setText(byId(name === 'hits' ? 'search-note' : `${name}-note`), note);
+  const old = new Map([...sheet.children].map((item) => [item.dataset.sample, item]));
+  const items = pictures.map((picture) => {
+    const item = old.get(`${stream}/${picture.id}`);
+    if (!item) return makePicture(stream, picture);
+    const words = item.querySelector('b');
+    if (words) setText(words, picture.words);
+    return item;
+  });
+  const isSame = items.length === sheet.children.length && items.every((item, index) => item === sheet.children[index]);
+  if (!isSame) sheet.replaceChildren(...items);
+}
+
+export async function refreshNovel(stream) {
+  const { generation, results } = await post('novelty', { model: stream, top: SHEET_PICTURES });
+  const pictures = results.map(({ id, path, novelty }) => ({ id, path, words: decimals(novelty, 3) }));
+  const note = pictures.length > 0
+    ? `Farthest from their 10 nearest, as generation ${count(generation)} sees them; the number is the share of samples that are less novel.`
+    : 'Too few samples to say.';
+  return () => showSheet('novel', stream, pictures, note);
+}
+
+/** The newest samples of each stream that the page has heard of, newest first. */
+const newest = new Map();
+
+export function taken(stream, id, path, at) {
+  const known = newest.get(stream) ?? [];
+  if (known.some((sample) => sample.id === id)) return;
+  newest.set(stream, [...known, { id, path, words: clockTime(at) }].sort((a, b) => b.id - a.id).slice(0, SHEET_PICTURES));
+}
+
+export function showNewest(stream) {
+  const pictures = newest.get(stream) ?? [];
+  showSheet('newest', stream, pictures, pictures.length > 0 ? 'As they are kept; each as soon as it is taken.' : 'Each appears here as soon as it is taken.');
+}
+
+/**
+ * Asks for the newest samples that no event told of. Samples are numbered from 1 and a picture is one sample, so the
+ * newest has the number of files taken; one that is gone again is left out.
+ */
+export async function refreshNewest(stream) {
+  const last = page.status.streams.find(({ name }) => name === stream).sources_accepted;
+  const known = new Set(newest.get(stream)?.map(({ id }) => id));
+  const ids = Array.from({ length: Math.min(SHEET_PICTURES, last) }, (_, below) => last - below).filter((id) => !known.has(id));
+  const samples = await Promise.allSettled(ids.map((id) => api(`samples/${id}?stream=${encodeURIComponent(stream)}`)));
+  return () => {
+    for (const { value } of samples) if (value) taken(stream, value.id, value.path, new Date(value.taken_at));
+    showNewest(stream);
+  };
+}
+
+// --- Neighbours of a picture
+
+let searching = null;
+let queryUrl = null;
+
+function searchPicture(file) {
+  const type = file.type.startsWith('image/') ? file.type : 'application/octet-stream';
+  const stream = page.chosen;
+  if (!stream) return;
+  if (queryUrl) URL.revokeObjectURL(queryUrl);
+  queryUrl = URL.createObjectURL(file);
+  const path = `search?model=${encodeURIComponent(stream)}&k=${SHEET_PICTURES}`;
+  search(stream, file.name || 'the pasted picture', queryUrl, (signal) => api(path, { method: 'POST', headers: { 'content-type': type }, body: file, signal }));
+}
+
+function searchSample(stream, id, path) {
+  search(stream, path, pictureUrl(stream, id), (signal) => post('search', { model: stream, id, k: SHEET_PICTURES }, { signal }));
+  byId('search-title').focus();
+}
+
+async function search(stream, name, preview, request) {
+  searching?.abort();
+  const mine = searching = new AbortController();
+  const note = byId('search-note');
+  showQuery(name, preview);
+  setState(note, '');
+  byId('hits').replaceChildren();
+  setText(note, 'Looking for its neighbours\u2026');
+  try {
+    const { generation, space, hits } = await patiently(() => request(mine.signal), (why) => setText(note, why));
+    if (searching !== mine) return;
+    const pictures = hits.map(({ id, path, score }) => ({ id, path, words: decimals(score, 3) }));
+    const found = `${plural(hits.length, 'nearest sample')} by cosine similarity, as generation ${count(generation)} (space ${visible(space)}) sees them.`;
+    showSheet('hits', stream, pictures, hits.length > 0 ? found : 'No sample is searchable yet.');
+  } catch (error) {
+    if (searching !== mine) return;
+    setState(note, 'bad');
+    setText(note, error instanceof Problem ? error.message : 'The daemon did not answer.');
+  }
+}
+
+export function forgetSearch() {
+  searching?.abort();
+  searching = null;
+  byId('query').hidden = true;
+  setState(byId('search-note'), '');
+  showSheet('hits', page.chosen, [], 'The samples most like it, with their cosine similarity, appear here. The picture is not kept.');
+}
+
+function showQuery(name, preview) {
+  const picture = byId('query-picture');
+  picture.hidden = false;
+  picture.src = preview;
+  byId('query').hidden = false;
+  byId('query-name').replaceChildren(pathOf(name));
+}
+
+export function listenForPictures() {
+  const input = byId('file');
+  const veil = byId('drop-veil');
+  const isFiles = (event) => event.dataTransfer?.types.includes('Files') && page.chosen !== null;
+  const take = (files) => files.length > 0 && searchPicture(files[0]);
+  input.addEventListener('change', () => {
+    take(input.files);
+    input.value = '';
+  });
+  byId('query-picture').addEventListener('error', (event) => { event.target.hidden = true; });
+  addEventListener('dragover', (event) => {
+    if (!isFiles(event)) return;
+    event.preventDefault();
+    veil.hidden = false;
+  });
+  addEventListener('dragleave', (event) => { if (!event.relatedTarget) veil.hidden = true; });
+  addEventListener('drop', (event) => {
+    veil.hidden = true;
+    if (!isFiles(event)) return;
+    event.preventDefault();
+    take(event.dataTransfer.files);
+    byId('search-title').focus();
+  });
+  addEventListener('paste', (event) => take(event.clipboardData?.files ?? []));
+}
