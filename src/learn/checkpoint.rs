@@ -1,6 +1,6 @@
 //! Checkpoints: everything that the next step depends on, in one folder that is whole or absent.
 //! Invariant: a folder named `step-*` was complete when it got its name; one that does not match its own hashes now is
-//! passed over, with a warning, for the one before it.
+//! set aside, with a warning, for the one before it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,6 +21,12 @@ use crate::model::{Architecture, weights};
 const FORMAT_VERSION: u32 = 1;
 
 const FACTS: &str = "learner.json";
+
+/// What every version's [`Facts`] begin with.
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
 
 /// What a checkpoint says beside its tensors.
 #[derive(Serialize, Deserialize)]
@@ -47,6 +53,9 @@ struct Facts {
 pub(super) struct Cursors {
     /// The step after which the next candidate is made.
     pub(super) next_candidate: u64,
+    /// Samples that the learner's steps took, so that a network is given its draws, whatever an earlier one or a step that
+    /// a kill undid had drawn.
+    pub(super) drawn: u64,
     /// Running means of errors.
     pub(super) surprise: Surprise,
 }
@@ -83,31 +92,13 @@ impl Checkpoints {
             path: staging.clone(),
             source,
         })?;
-        let mut files = BTreeMap::new();
-        for (name, store) in stores(learner) {
-            let bytes = weights::export(store)?;
-            durable::write_new(&staging.join(name), &bytes).map_err(failed)?;
-            files.insert(name.to_owned(), blake3::hash(&bytes).to_hex().to_string());
+        if let Err(error) =
+            write(&staging, learner, cursors).and_then(|()| durable::publish_dir(&staging, &path).map_err(failed))
+        {
+            // On a full disk what was written must not stay; what can not be removed is swept at the next start.
+            let _ = fs::remove_dir_all(&staging);
+            return Err(error);
         }
-        let facts = Facts {
-            format_version: FORMAT_VERSION,
-            step: learner.step,
-            objective: learner.objective().to_owned(),
-            architecture: learner.setup.spec.architecture,
-            image_px: learner.setup.spec.image_px,
-            settings: settings_hash(&learner.setup.config),
-            seed: learner.setup.config.seed,
-            rate_share: learner.rate_share,
-            loss_bits: learner.loss.map(f64::to_bits),
-            cursors: *cursors,
-            files,
-        };
-        let text = serde_json::to_vec_pretty(&facts).map_err(|error| LearnError::Checkpoint {
-            path: staging.join(FACTS),
-            source: error.into(),
-        })?;
-        durable::write_new(&staging.join(FACTS), &text).map_err(failed)?;
-        durable::publish_dir(&staging, &path).map_err(failed)?;
         for (_, old) in self.list()?.into_iter().skip(self.kept) {
             durable::remove_dir(&old).map_err(failed)?;
         }
@@ -129,9 +120,12 @@ impl Checkpoints {
                     durable::rename(&path, &aside).map_err(failed)?;
                 }
                 Err(Unfit::Torn(reason)) => {
-                    warn!(step, checkpoint = %path.display(), reason, "skipped a torn checkpoint");
-                    durable::remove_dir(&path).map_err(failed)?;
+                    // Under another name, or `save` would take it for the whole checkpoint of that step.
+                    let aside = self.folder.join(format!("torn-{:012}-{}", step, std::process::id()));
+                    warn!(step, reason, aside = %aside.display(), "set a torn checkpoint aside");
+                    durable::rename(&path, &aside).map_err(failed)?;
                 }
+                Err(Unfit::Failed(error)) => return Err(error),
             }
         }
         Ok((Learner::new(setup.clone())?, Cursors::default()))
@@ -155,26 +149,56 @@ impl Checkpoints {
     }
 }
 
+/// Writes every file of a checkpoint into a folder.
+fn write(folder: &Path, learner: &Learner, cursors: &Cursors) -> Result<(), LearnError> {
+    let mut files = BTreeMap::new();
+    for (name, store) in stores(learner) {
+        let bytes = weights::export(store)?;
+        durable::write_new(&folder.join(name), &bytes).map_err(failed)?;
+        files.insert(name.to_owned(), blake3::hash(&bytes).to_hex().to_string());
+    }
+    let facts = Facts {
+        format_version: FORMAT_VERSION,
+        step: learner.step,
+        objective: learner.objective().to_owned(),
+        architecture: learner.setup.spec.architecture,
+        image_px: learner.setup.spec.image_px,
+        settings: settings_hash(&learner.setup.config),
+        seed: learner.setup.config.seed,
+        rate_share: learner.rate_share,
+        loss_bits: learner.loss.map(f64::to_bits),
+        cursors: *cursors,
+        files,
+    };
+    let text = serde_json::to_vec_pretty(&facts).map_err(|error| LearnError::Checkpoint {
+        path: folder.join(FACTS),
+        source: error.into(),
+    })?;
+    durable::write_new(&folder.join(FACTS), &text).map_err(failed)?;
+    Ok(())
+}
+
 /// Why a checkpoint is not resumed.
 enum Unfit {
     /// It is damaged.
     Torn(String),
-    /// It is of another network or objective.
+    /// It is of another network or objective, or of another version of curiod.
     Other(String),
+    /// Nothing is known against it: this machine could not read it, or not hold the network.
+    Failed(LearnError),
 }
 
 fn load(path: &Path, setup: &LearnerSetup) -> Result<(Learner, Cursors), Unfit> {
     let torn = |error: &dyn std::fmt::Display| Unfit::Torn(error.to_string());
-    let facts: Facts = fs::read(path.join(FACTS))
-        .map_err(|error| torn(&error))
-        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| torn(&error)))?;
-    if facts.format_version != FORMAT_VERSION {
+    let text = read(&path.join(FACTS))?;
+    let Version { format_version } = serde_json::from_slice(&text).map_err(|error| torn(&error))?;
+    if format_version != FORMAT_VERSION {
         return Err(Unfit::Other(format!(
-            "its format is version {}, this curiod's is {FORMAT_VERSION}",
-            facts.format_version
+            "its format is version {format_version}, this curiod's is {FORMAT_VERSION}"
         )));
     }
-    let mut learner = Learner::new(setup.clone()).map_err(|error| torn(&error))?;
+    let facts: Facts = serde_json::from_slice(&text).map_err(|error| torn(&error))?;
+    let mut learner = Learner::new(setup.clone()).map_err(Unfit::Failed)?;
     if (facts.objective.as_str(), facts.architecture) != (learner.objective(), setup.spec.architecture) {
         return Err(Unfit::Other(format!(
             "it is of {} on {:?}",
@@ -182,7 +206,7 @@ fn load(path: &Path, setup: &LearnerSetup) -> Result<(Learner, Cursors), Unfit> 
         )));
     }
     for (name, store) in stores(&learner) {
-        let bytes = fs::read(path.join(name)).map_err(|error| torn(&error))?;
+        let bytes = read(&path.join(name))?;
         if facts.files.get(name).map(String::as_str) != Some(blake3::hash(&bytes).to_hex().as_str()) {
             return Err(Unfit::Torn(format!("{name} does not match its hash")));
         }
@@ -195,6 +219,17 @@ fn load(path: &Path, setup: &LearnerSetup) -> Result<(Learner, Cursors), Unfit> 
     learner.rate_share = facts.rate_share;
     learner.loss = facts.loss_bits.map(f64::from_bits);
     Ok((learner, facts.cursors))
+}
+
+/// A file of a checkpoint. One that is absent or too short is the checkpoint's fault, any other failure the machine's.
+fn read(path: &Path) -> Result<Vec<u8>, Unfit> {
+    fs::read(path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => Unfit::Torn(format!("{} is missing", path.display())),
+        _ => Unfit::Failed(LearnError::Checkpoint {
+            path: path.to_owned(),
+            source,
+        }),
+    })
 }
 
 fn settings_hash(config: &LearningConfig) -> String {

@@ -1,6 +1,7 @@
 //! The learner's thread: the loop, on one page.
 //! Invariant: the samples of step s are drawn after what step s - 2 learnt was reported, so that a batch is a function of
-//! the seed, the step and the buffer.
+//! the seed, the step and the buffer. (A prioritized sampler sees the buffer as the last steps before a restart left it: the
+//! first two batches after one may differ from those of a run that went on.)
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -131,6 +132,7 @@ pub struct LearnerThread {
 struct Shared {
     stop: AtomicBool,
     paused: AtomicBool,
+    offer_again: AtomicBool,
     state: Mutex<LearnerState>,
 }
 
@@ -176,6 +178,11 @@ impl LearnerThread {
     /// Pauses it, or lets it go on.
     pub fn pause(&self, paused: bool) {
         self.shared.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Makes it offer a candidate again as if none had been offered since the published model: the last may be lost.
+    pub fn offer_again(&self) {
+        self.shared.offer_again.store(true, Ordering::Relaxed);
     }
 
     /// Asks it to finish its step, write a checkpoint and end.
@@ -281,6 +288,9 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
 
     /// Sleeps until something changes. What little a small inbox has taught by now is handed over: no more steps may come.
     fn idle(&mut self) -> Result<(), LearnError> {
+        if self.shared.offer_again.swap(false, Ordering::Relaxed) {
+            self.candidate_step = self.setup.published_step;
+        }
         let since = self.learner.steps().saturating_sub(self.candidate_step);
         let worth_it = if self.candidate_step == 0 {
             1
@@ -300,16 +310,22 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
             Activity::Paused
         } else if ((counts.samples - counts.exam_samples) as usize) < self.setup.config.samples_min {
             Activity::Waiting
-        } else if self.under_way.is_empty() && !self.replay.may_draw(self.batch) {
+        } else if self.under_way.is_empty() && !self.may_draw() {
             Activity::Bored
         } else {
             Activity::Learning
         }
     }
 
+    /// Whether the samples that arrived allow one more batch, beside those that were learnt and those under way.
+    fn may_draw(&self) -> bool {
+        let under_way = (self.under_way.len() * self.batch) as u64;
+        self.replay.may_draw(self.batch, self.cursors.drawn + under_way)
+    }
+
     /// Keeps as many batches under way as fit.
     fn draw(&mut self) -> Result<(), LearnError> {
-        while self.under_way.len() < BATCH_QUEUE_MAX && self.replay.may_draw(self.batch) {
+        while self.under_way.len() < BATCH_QUEUE_MAX && self.may_draw() {
             let (seed, step) = (
                 self.setup.config.seed,
                 self.learner.steps() + self.under_way.len() as u64,
@@ -344,6 +360,7 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
         let now = Instant::now();
         drop(turn);
         self.pace.step(now, now - start);
+        self.cursors.drawn += self.batch as u64;
         self.replay.report(&report.evidence)?;
         self.cursors
             .surprise

@@ -29,6 +29,9 @@ use super::types::{FileVerdict, QuarantineEntry, ReplayError, SeenFile};
 /// sled takes up to five times as much.
 const CACHE_BYTES: u64 = 16 << 20;
 
+/// Changes of one batch, where they need not be one.
+const PORTION: usize = 256;
+
 /// An open that takes longer is taken for a hang.
 const OPEN_TIME_MAX: Duration = Duration::from_secs(120);
 
@@ -250,27 +253,43 @@ impl Catalogue {
 
     /// Writes what is not in `idx`: entries that the mark does not cover yet do no harm, for they are in the log.
     pub(super) fn write_ledger(&self, pending: &Pending) -> Result<(), ReplayError> {
-        let (mut hash, mut place, mut prio) = (Batch::default(), Batch::default(), Batch::default());
-        for (key, source) in &pending.sources {
-            hash.insert(&key.0, entries::write_source(source));
-        }
-        for (key, number) in &pending.duplicates {
-            hash.insert(entries::duplicate_key(key), &number.to_le_bytes());
-        }
-        for (key, location) in &pending.places {
-            place.insert(&entries::ledger_key(*key), entries::write_location(*location));
-        }
-        for (id, signals) in &pending.signals {
-            match signals {
-                Some(signals) => prio.insert(&id.to_be_bytes(), entries::write_signals(*signals)),
-                None => prio.remove(&id.to_be_bytes()),
+        let sources = pending.sources.iter();
+        let sources = sources.map(|(key, source)| (key.0.to_vec(), Some(entries::write_source(source))));
+        let duplicates = pending.duplicates.iter();
+        let duplicates = duplicates.map(|(key, n)| (entries::duplicate_key(key), Some(n.to_le_bytes().to_vec())));
+        let places = pending.places.iter();
+        let places = places.map(|(key, place)| {
+            let key = entries::ledger_key(*key).to_vec();
+            (key, Some(entries::write_location(*place)))
+        });
+        let signals = pending.signals.iter();
+        let signals = signals.map(|(id, signals)| (id.to_be_bytes().to_vec(), signals.map(entries::write_signals)));
+        self.write_portions(&self.hash, sources.chain(duplicates))?;
+        self.write_portions(&self.place, places)?;
+        self.write_portions(&self.prio, signals)
+    }
+
+    /// Writes changes by key (nothing removes), so many in a batch: sled keeps what a batch replaces until it ends.
+    fn write_portions(
+        &self,
+        tree: &Tree,
+        mut changes: impl Iterator<Item = (Vec<u8>, Option<Vec<u8>>)>,
+    ) -> Result<(), ReplayError> {
+        loop {
+            let mut batch = Batch::default();
+            let mut is_empty = true;
+            for (key, value) in changes.by_ref().take(PORTION) {
+                is_empty = false;
+                match value {
+                    Some(value) => batch.insert(key, value),
+                    None => batch.remove(key),
+                }
             }
+            if is_empty {
+                return Ok(());
+            }
+            self.guarded(|| tree.apply_batch(batch))?;
         }
-        self.guarded(|| {
-            self.hash.apply_batch(hash)?;
-            self.place.apply_batch(place)?;
-            self.prio.apply_batch(prio)
-        })
     }
 
     /// Writes entries of `idx`, and the mark that covers them in the same batch.

@@ -199,11 +199,11 @@ impl ReplayBuffer {
         Ok(Draw { samples })
     }
 
-    /// Whether the rate limiter allows to draw `n` more samples. Until it does, more must arrive.
-    pub fn may_draw(&self, n: usize) -> bool {
+    /// Whether the rate limiter allows a learner that drew `drawn` samples to draw `n` more. Until it does, more must arrive.
+    pub fn may_draw(&self, n: usize, drawn: u64) -> bool {
         let memory = self.store.memory.lock();
         let state = &memory.contents.state;
-        memory.curator.len() > 0 && self.limiter.allows(n, state.drawn, state.totals.inserted_training)
+        memory.curator.len() > 0 && self.limiter.allows(n, drawn, state.totals.inserted_training)
     }
 
     /// Takes over what a step learnt about samples; those that are gone are passed over. In RAM now, durable at the next

@@ -158,7 +158,7 @@ impl<'a> Redo<'a> {
                 segment::footer_item(&mut items, location.offset, &record[..HEAD_LEN + meta_len]);
             }
             let whole_header = segment::read_header(&file, &path)?.is_some();
-            self.torn_bytes += len - scan.end;
+            self.torn_bytes += len.saturating_sub(scan.end);
             self.last = Some(LastSegment {
                 number,
                 file,

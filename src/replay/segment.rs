@@ -126,13 +126,14 @@ pub(super) fn create(dir: &Path, number: u32, identity: Identity) -> Result<File
         .map_err(ReplayError::io("create", &path))?;
     let written = file
         .write_all_at(&[copy.clone(), copy].concat(), 0)
-        .and_then(|()| file.sync_all());
+        .and_then(|()| file.sync_all())
+        .map_err(ReplayError::io("write", &path))
+        .and_then(|()| sync_dir(dir));
     if let Err(error) = written {
         // An empty segment that stays behind is deleted at the next open, so that its removal may fail.
         let _ = std::fs::remove_file(&path);
-        return Err(ReplayError::io("write", &path)(error));
+        return Err(error);
     }
-    sync_dir(dir)?;
     Ok(file)
 }
 

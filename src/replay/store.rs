@@ -244,6 +244,8 @@ impl Store {
 
     /// Names records that can not be believed and takes their samples out of everything.
     pub(super) fn quarantine_records(&self, damaged: &[(SampleId, &'static str)]) {
+        // No copy of them may be under way: it would bring them back.
+        let _log = self.log.lock();
         let mut memory = self.memory.lock();
         for (id, why) in damaged {
             if let Some(slot) = memory.contents.samples.get(&id.0) {

@@ -21,7 +21,7 @@ fn an_empty_buffer_gives_an_empty_draw() {
     let dir = tempfile::tempdir().unwrap();
     let buffer = open(dir.path(), &config(1 << 30));
     assert!(drawn_ids(&buffer, 8, 0).is_empty());
-    assert!(!buffer.may_draw(1));
+    assert!(!buffer.may_draw(1, 0));
 }
 
 #[test]
@@ -161,17 +161,19 @@ fn a_restart_neither_grants_a_burst_nor_takes_draws_away() {
     buffer.insert(sources(0..10, 20)).unwrap();
     buffer.insert(vec![exam_source(1, 20)]).unwrap();
     for step in 0..4 {
-        assert!(buffer.may_draw(10), "step {step}");
+        assert!(buffer.may_draw(10, 10 * step), "step {step}");
         assert_eq!(drawn_ids(&buffer, 10, step).len(), 10);
         buffer.close().unwrap();
         buffer = open(dir.path(), &config);
     }
-    assert!(!buffer.may_draw(1));
+    assert!(!buffer.may_draw(1, 40));
+    assert_eq!(buffer.counts().drawn, 40);
     std::fs::remove_dir_all(dir.path().join("catalogue")).unwrap();
     drop(buffer);
     std::fs::remove_dir_all(dir.path().join("catalogue")).unwrap_or_default();
     let buffer = open(dir.path(), &config);
-    assert!(!buffer.may_draw(1), "a rebuilt catalogue forgot what was drawn");
+    assert_eq!(buffer.counts().drawn, 40, "a rebuilt catalogue forgot what was drawn");
+    assert!(!buffer.may_draw(1, 40), "a rebuilt catalogue forgot what arrived");
     buffer.insert(sources(10..11, 20)).unwrap();
-    assert!(buffer.may_draw(4) && !buffer.may_draw(5));
+    assert!(buffer.may_draw(4, 40) && !buffer.may_draw(5, 40));
 }
