@@ -48,8 +48,10 @@ impl From<TchError> for TorchError {
 /// The libtorch that tch 0.24 binds; torch-sys refuses to build with another.
 const LIBTORCH_VERSION: &str = "2.11.0";
 
-/// Primitives that oneDNN keeps compiled. Its default of 1,024 grows by gigabytes when shapes vary.
-const ONEDNN_PRIMITIVES_MAX: &std::ffi::CStr = c"16";
+/// Primitives that oneDNN keeps compiled: those of a training step and of the encoder's seven batch sizes, and then some.
+/// With fewer it compiles at every step, and its code pages are a slow leak; its default of 1,024 grows by gigabytes when
+/// shapes vary, which ours do not.
+const ONEDNN_PRIMITIVES_MAX: &std::ffi::CStr = c"512";
 
 /// Sets the process up for libtorch and chooses the device. The first thing that `main` does with libtorch, called once,
 /// before any thread is started: the environment is written, and libtorch looks for CUDA only once.
