@@ -24,7 +24,7 @@ pub enum ConfigCommand {
 /// Checks a file; gives what it configures, in words. An inbox that does not exist yet is told, and no error: the file may be
 /// checked on another machine.
 pub fn check(arguments: &CheckArgs) -> Result<String, ConfigError> {
-    let config = config::compose(&arguments.file, std::env::vars())?;
+    let config = config::compose(&arguments.file, config::environment())?;
     let mut said = format!("{}: good\n", arguments.file.display());
     for stream in &config.streams {
         for inbox in &stream.inbox {

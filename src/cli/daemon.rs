@@ -94,7 +94,7 @@ pub fn config(command: &ConfigCommand) -> Result<(), Failure> {
 /// `curiod doctor`.
 pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
     let config = match &args.config {
-        Some(file) => config::compose(file, std::env::vars())?,
+        Some(file) => config::compose(file, config::environment())?,
         None => Config {
             state_dir: super::run::default_state_dir().unwrap_or_default(),
             ..Config::default()
@@ -132,7 +132,7 @@ pub fn replay(command: &ReplayCommand) -> Result<(), Failure> {
     let state_dir;
     let buffers = match (&args.config, &args.state) {
         (Some(file), _) => {
-            let config = config::compose(file, std::env::vars())?;
+            let config = config::compose(file, config::environment())?;
             state_dir = config.state_dir.clone();
             daemon::replay_dirs(&config)
         }

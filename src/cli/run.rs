@@ -48,7 +48,7 @@ impl RunArgs {
     /// The configuration that the flags and the environment ask for.
     pub fn compose(&self) -> Result<Config, ConfigError> {
         if let Some(file) = &self.config {
-            return config::compose(file, std::env::vars());
+            return config::compose(file, config::environment());
         }
         let inboxes = self.inbox.iter().map(|inbox| absolute(inbox)).collect::<Vec<_>>();
         let modality = match self.modality {
@@ -85,7 +85,7 @@ impl RunArgs {
             &table.to_string(),
             "of the command line",
             Path::new("/"),
-            std::env::vars(),
+            config::environment(),
         )
     }
 }

@@ -13,6 +13,11 @@ const INHERITED: [&str; 4] = ["ingest", "replay", "learning", "publication"];
 /// What an environment variable that overrides a key begins with.
 const ENVIRONMENT_PREFIX: &str = "CURIOD__";
 
+/// The environment's variables; one that is not text can not be a setting and is passed over.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// The configuration that this file and these environment variables make, checked. Relative paths in it are relative
 /// to the file's folder.
 pub fn compose(file: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {

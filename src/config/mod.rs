@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use compose::{compose, parse};
+pub use compose::{compose, environment, parse};
 pub use sections::*;
 
 use crate::ids::StreamName;

@@ -1,6 +1,7 @@
 //! What a configuration must be beyond its types. Every refusal names the key, its value and what would be right.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::{Config, ConfigError, StreamConfig};
 
@@ -32,8 +33,17 @@ impl Config {
             1.0,
             3600.0,
         )?;
+        let threads = &self.threads;
+        for (key, value) in [
+            ("threads.decode", threads.decode),
+            ("threads.augment", threads.augment),
+            ("threads.learn", threads.learn),
+            ("threads.serve", threads.serve),
+        ] {
+            within(key, value as f64, 0.0, 1024.0)?;
+        }
         let mut names = BTreeSet::new();
-        let mut inboxes = BTreeSet::new();
+        let mut inboxes: Vec<&PathBuf> = Vec::new();
         for stream in &self.streams {
             if !names.insert(&stream.name) {
                 return Err(ConfigError::new(
@@ -42,12 +52,18 @@ impl Config {
                 ));
             }
             for inbox in &stream.inbox {
-                if !inboxes.insert(inbox) {
+                let overlaps = |other: &&&PathBuf| inbox.starts_with(other) || other.starts_with(inbox);
+                if let Some(other) = inboxes.iter().find(overlaps) {
                     return Err(ConfigError::new(
-                        format!("the inbox {} is watched twice", inbox.display()),
-                        "an inbox belongs to one stream",
+                        format!(
+                            "the inbox {} and the inbox {} overlap",
+                            inbox.display(),
+                            other.display()
+                        ),
+                        "a file belongs to one inbox of one stream",
                     ));
                 }
+                inboxes.push(inbox);
                 if inbox.starts_with(&self.state_dir) || self.state_dir.starts_with(inbox) {
                     return Err(ConfigError::new(
                         format!(

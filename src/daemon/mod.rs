@@ -1,5 +1,5 @@
 //! The daemon: takes the lock, starts the streams, serves, obeys signals, and leaves everything as it can be resumed.
-//! Invariant: what the service manager is told is true: ready when queries are answered, alive while every part moves.
+//! Invariant: what the service manager is told is true: ready when queries are answered, alive while the server serves and every learner moves.
 
 pub mod lock;
 pub mod log;
@@ -10,13 +10,15 @@ mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::clock::SystemClock;
@@ -71,6 +73,9 @@ pub enum DaemonError {
     },
 }
 
+/// A reload that takes longer is taken for stuck.
+const RELOAD_TIME_MAX: Duration = Duration::from_secs(600);
+
 /// Runs the daemon until it is asked to stop. `reread` composes the configuration again for a reload.
 pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Send) -> Result<(), DaemonError> {
     // Before anything else: libtorch reads its settings once, and no thread may run while they are written.
@@ -110,7 +115,7 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
         stopped.clone(),
     ));
     // The server answers while the streams are opened, which may take a while: alive, not ready.
-    let server = runtime.spawn({
+    let mut server = runtime.spawn({
         let app = router(Arc::clone(&state));
         async move {
             listener.set_nonblocking(true)?;
@@ -118,6 +123,10 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
             Ok::<(), std::io::Error>(())
         }
     });
+    let signals = {
+        let _inside = runtime.enter();
+        Signals::listen()?
+    };
     let started = roster
         .start(config.clone())
         .map_err(|(stream, source)| DaemonError::Stream { stream, source });
@@ -126,7 +135,7 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
         state.ready.store(true, Ordering::Release);
         service_manager::ready();
         info!(version = env!("CARGO_PKG_VERSION"), address = %bound, state = %config.state_dir.display(), "started");
-        runtime.block_on(obey(&roster, &state, config, reread))
+        runtime.block_on(obey(&roster, &state, signals, &mut server, config, reread))
     });
     state.ready.store(false, Ordering::Release);
     service_manager::stopping();
@@ -134,43 +143,79 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
     let _ = stop.send(true);
     // Connections end while the streams do.
     roster.stop();
-    if let Ok(Err(error)) = runtime.block_on(server) {
+    if !server.is_finished()
+        && let Ok(Err(error)) = runtime.block_on(server)
+    {
         error!(%error, "the server ended badly");
     }
+    // Work for clients that hung up may still go on; nobody waits for it.
+    runtime.shutdown_timeout(Duration::from_millis(500));
     info!("stopped");
     outcome
 }
 
-/// Obeys signals until one asks to stop.
+/// What the daemon is told from outside. Listened for before the streams are opened: a signal that comes meanwhile is
+/// obeyed as soon as they are.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, DaemonError> {
+        let listen = |kind| {
+            signal(kind).map_err(|source| DaemonError::System {
+                what: "listen for signals",
+                source,
+            })
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            reload: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
+/// Obeys signals until one asks to stop, or the server ends.
 async fn obey(
     roster: &Arc<Roster>,
     state: &Arc<AppState>,
+    mut signals: Signals,
+    server: &mut JoinHandle<std::io::Result<()>>,
     mut config: Config,
     reread: impl Fn() -> Result<Config, ConfigError>,
 ) -> Result<(), DaemonError> {
-    let listen = |kind| {
-        signal(kind).map_err(|source| DaemonError::System {
-            what: "listen for signals",
-            source,
-        })
-    };
-    let (mut terminate, mut interrupt, mut reload) = (
-        listen(SignalKind::terminate())?,
-        listen(SignalKind::interrupt())?,
-        listen(SignalKind::hangup())?,
-    );
     let every = service_manager::watchdog_interval().map_or(LOOK_EVERY, |interval| interval.min(LOOK_EVERY));
     let mut look = tokio::time::interval(every);
+    let mut reload: Option<(Instant, Reload<'_>)> = None;
     loop {
         tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = reload.recv() => {
+            _ = signals.terminate.recv() => return Ok(()),
+            _ = signals.interrupt.recv() => return Ok(()),
+            ended = &mut *server => {
+                let source = match ended {
+                    Ok(Err(error)) => error,
+                    Ok(Ok(())) => std::io::Error::other("it ended by itself"),
+                    Err(panic) => std::io::Error::other(panic),
+                };
+                return Err(DaemonError::System { what: "serve", source });
+            }
+            _ = signals.reload.recv(), if reload.is_none() => {
                 service_manager::reloading();
-                config = read_again(roster, state, config, &reread).await;
+                reload = Some((Instant::now(), Box::pin(read_again(roster, state, config.clone(), &reread))));
+            }
+            taken = ended(&mut reload), if reload.is_some() => {
+                (config, reload) = (taken, None);
                 service_manager::ready();
             }
-            _ = look.tick() => {
+            // A reload holds the streams; it may take a while, not for ever.
+            _ = look.tick() => if let Some((since, _)) = &reload {
+                if since.elapsed() < RELOAD_TIME_MAX {
+                    service_manager::alive();
+                }
+            } else {
                 service_manager::status(&roster.sentence());
                 match watchdog::stuck(roster) {
                     None => service_manager::alive(),
@@ -178,6 +223,16 @@ async fn obey(
                 }
             }
         }
+    }
+}
+
+/// A reload under way.
+type Reload<'a> = Pin<Box<dyn Future<Output = Config> + 'a>>;
+
+async fn ended(reload: &mut Option<(Instant, Reload<'_>)>) -> Config {
+    match reload {
+        Some((_, reload)) => reload.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -50,6 +50,7 @@ impl Roster {
         let mut running = self.running.lock();
         running.streams = streams;
         self.seat_gate(&mut running);
+        running.streams.iter().for_each(Stream::offer_again);
         Ok(())
     }
 
@@ -58,6 +59,10 @@ impl Roster {
     /// and at the end. Returns the streams that could not be started.
     pub(super) fn change(&self, wanted: Vec<StreamConfig>, show: impl Fn(Streams)) -> Vec<(String, StreamError)> {
         let mut running = self.running.lock();
+        let unchanged = |stream: &Stream| wanted.contains(&stream.config);
+        if running.streams.len() == wanted.len() && running.streams.iter().all(unchanged) {
+            return Vec::new();
+        }
         let (kept, ended): (Vec<_>, Vec<_>) = std::mem::take(&mut running.streams)
             .into_iter()
             .partition(|stream| wanted.contains(&stream.config));
@@ -83,6 +88,8 @@ impl Roster {
             }
         }
         self.seat_gate(&mut running);
+        // The gate that went took with it what waited.
+        running.streams.iter().for_each(Stream::offer_again);
         show(handles(&running.streams));
         failed
     }

@@ -169,6 +169,11 @@ impl Stream {
         }
     }
 
+    /// The gate was seated anew: what was offered to the one before may be lost.
+    pub(super) fn offer_again(&self) {
+        self.learner.offer_again();
+    }
+
     /// Asks everything that works on it to end, without waiting.
     pub(super) fn ask_to_stop(&self) {
         self.ingest.pause(true);

@@ -40,6 +40,8 @@ pub struct Manifest {
     pub curiod_version: String,
     /// The generation's number.
     pub generation: Generation,
+    /// Whether it was the best on the exam when it was published.
+    pub best: bool,
     /// The generation that was published before it, if any.
     pub parent: Option<Generation>,
     /// The space of its vectors.

@@ -232,6 +232,7 @@ impl Registry {
             format_version: FORMAT_VERSION,
             curiod_version: env!("CARGO_PKG_VERSION").to_owned(),
             generation,
+            best: accepted.is_best(),
             parent,
             space: Space::of_weights(&weights),
             dim: staged.provenance.encoder.dim(),

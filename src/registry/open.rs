@@ -97,15 +97,22 @@ pub(super) fn point_aliases(dir: &Path, state: &State) -> Result<(), DurableErro
     Ok(())
 }
 
-/// The generation that `stable` names, if it is whole; else the newest.
+/// The generation that `stable` names, or the newest that was the best when it was published: a kill may have come
+/// between a publication and its alias. The newest of all where neither is whole.
 fn read_stable(dir: &Path, state: &State) -> Option<Generation> {
     let link = dir.join(Alias::Stable.as_str());
     let named = fs::read_link(&link)
         .ok()
         .and_then(|target| parse_dir_name(target.to_str()?));
     let newest = state.target(Alias::Latest);
+    let best = state
+        .generations
+        .values()
+        .rev()
+        .find(|published| published.manifest.best);
+    let best = best.map(|published| published.generation);
     match named {
-        Some(generation) if state.generations.contains_key(&generation) => Some(generation),
+        Some(generation) if state.generations.contains_key(&generation) => best.max(Some(generation)),
         Some(generation) => {
             warn!(%generation, "the best generation is not whole; the newest takes its place");
             newest
