@@ -24,7 +24,7 @@ demo: build
 	$(BINARY) demo --pictures "$$pictures" --minutes $(MINUTES) $(if $(KEEP),--keep)
 
 test: libtorch
-	$(CARGO) test --release --lib --bins --test daemon
+	$(CARGO) test --release --lib --test daemon
 	$(CARGO) test --release --doc
 
 bench: build

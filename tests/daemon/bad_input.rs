@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 
 use serde_json::Value;
 
-use crate::harness::{Site, test_data};
+use crate::harness::{Site, picture, test_data};
 
 /// What the daemon may hold in memory at its worst moment.
 const MEMORY_BYTES_MAX: u64 = 2 << 30;
+
+/// Pictures whose colour profile unpacks to a gigabyte.
+const BOMBS: u32 = 4;
 
 #[test]
 fn every_bad_picture_gets_its_verdict_while_good_files_beside_it_are_learnt() {
@@ -26,13 +30,19 @@ fn every_bad_picture_gets_its_verdict_while_good_files_beside_it_are_learnt() {
             &fs::read(data.join("bad/files").join(name)).unwrap(),
         );
     }
+    let bomb = picture_with_a_large_profile();
+    for number in 0..BOMBS {
+        let mut bomb = bomb.clone();
+        bomb.extend_from_slice(&number.to_le_bytes()); // What follows the end is not read, but makes it another source.
+        site.drop_file(&format!("bomb{number}.png"), &bomb);
+    }
     site.start();
     site.wait_until("generation", 1);
     site.wait_for("every file to have a verdict", |site| {
         let stream = site.stream()?;
         let count = |key: &str| stream[key].as_u64();
         let done = count("sources_accepted")? + count("sources_duplicate")? + count("sources_quarantined")?;
-        (done >= 40 + entries.len() as u64).then_some(())
+        (done >= 40 + u64::from(BOMBS) + entries.len() as u64).then_some(())
     });
     let listed = site.json(&["quarantine", "list"]).unwrap();
     let quarantined: BTreeMap<&str, &str> = listed
@@ -77,6 +87,27 @@ fn every_bad_picture_gets_its_verdict_while_good_files_beside_it_are_learnt() {
     );
     let log = site.log();
     assert!(!log.contains("panicked"), "{log}");
+}
+
+/// A good picture of one megabyte with a colour profile of nearly one gigabyte of zeros.
+fn picture_with_a_large_profile() -> Vec<u8> {
+    let mut profile = flate2::write::ZlibEncoder::new(b"x\0\0".to_vec(), flate2::Compression::fast());
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..1_000 {
+        profile.write_all(&zeros).unwrap();
+    }
+    let profile = profile.finish().unwrap();
+    let mut crc = flate2::Crc::new();
+    crc.update(b"iCCP");
+    crc.update(&profile);
+    let mut chunk = (profile.len() as u32).to_be_bytes().to_vec();
+    chunk.extend_from_slice(b"iCCP");
+    chunk.extend_from_slice(&profile);
+    chunk.extend_from_slice(&crc.sum().to_be_bytes());
+    let mut png = picture(4_321);
+    const AFTER_HEADER: usize = 8 + 25;
+    png.splice(AFTER_HEADER..AFTER_HEADER, chunk);
+    png
 }
 
 fn name(entry: &Value) -> &str {

@@ -49,13 +49,18 @@ fn a_daemon_killed_at_twenty_random_moments_keeps_every_acknowledged_file_exactl
     }
 
     site.start();
+    // The inbox is at rest by now: whoever forgot its checkpoint would say so at once.
+    let resumed = site.wait_for("the learner to go on", |site| {
+        let stream = site.stream()?;
+        matches!(stream["state"].as_str()?, "learning" | "bored").then_some(stream)
+    });
+    assert!(resumed["step"].as_u64() >= Some(step), "learning began anew: {resumed}");
     let all = u64::from(40 + KILLS * PICTURES_A_ROUND);
     site.wait_until("sources_accepted", all);
     site.wait_for("the inbox to be empty", |site| {
         files_below(&site.path("in")).is_empty().then_some(())
     });
-    let resumed = site.wait_until("step", step + 1);
-    assert!(resumed["step"].as_u64().unwrap() > step, "learning did not resume");
+    site.wait_until("step", step + 1);
     site.wait_until("index_covered", all);
     assert_eq!(site.stop(), Some(0));
 

@@ -18,9 +18,31 @@ fn asked_to_stop_it_checkpoints_and_resumes_where_it_was() {
         .expect("no checkpoint was written");
     assert!(step >= 8);
     site.start();
-    let stream = site.wait_until("step", step);
+    let stream = site.wait_for("the learner to go on", |site| {
+        let stream = site.stream()?;
+        matches!(stream["state"].as_str()?, "learning" | "bored").then_some(stream)
+    });
+    assert!(stream["step"].as_u64() >= Some(step), "it began anew: {stream}");
     assert_eq!(stream["sources_accepted"], 40, "a restart recounted or lost files");
     assert_eq!(stream["sources_duplicate"], 0, "a restart took files again");
+}
+
+#[test]
+fn a_learner_that_lost_its_checkpoints_learns_anew_from_what_was_kept() {
+    let mut site = Site::with("[stream.replay]\ndraws_per_sample = 8.0\n");
+    site.drop_pictures(0..40);
+    site.start();
+    // Until what there is has been replayed as often as may be.
+    let bored = |site: &Site| {
+        let stream = site.stream()?;
+        (stream["state"] == "bored" && stream["step"].as_u64()? > 0).then_some(stream)
+    };
+    let before = site.wait_for("the learner to be bored", bored);
+    assert_eq!(site.stop(), Some(0), "{}", site.log());
+    fs::remove_dir_all(site.path("state/streams/pictures/checkpoints")).unwrap();
+    site.start();
+    let again = site.wait_for("the new learner to be bored", bored);
+    assert_eq!(again["step"], before["step"], "{again}");
 }
 
 #[test]
