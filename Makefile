@@ -2,7 +2,7 @@
 # make test    the tests, from a clean clone in under 25 minutes on 2 cores
 # make build   target/release/curiod, and curiod-engine beside it
 # make bench   the measurements of docs/BENCHMARKS.md
-# make soak    the long tests
+# make soak    the long tests, and the daemon under arrivals for SOAK_MINUTES=30
 # make install PREFIX=/usr/local: binary, libtorch, example configuration, man pages, completions
 
 PREFIX ?= /usr/local
@@ -31,7 +31,8 @@ bench: build
 	scripts/bench.sh
 
 soak: build
-	CURIOD_SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --lib --test daemon -- --ignored --nocapture --test-threads 1
+	$(CARGO) test --release --lib -- --ignored --nocapture learn::
+	$(CARGO) bench --bench daemon -- --soak $(SOAK_MINUTES)
 
 install: build
 	scripts/install.sh "$(BINARY)" "$(DESTDIR)$(PREFIX)"
