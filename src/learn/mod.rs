@@ -14,6 +14,7 @@ mod run;
 mod schedule;
 mod simclr;
 mod surprise;
+mod thread;
 mod turns;
 
 use std::path::PathBuf;
@@ -23,9 +24,9 @@ pub use batch::{Batch, Draft, Pixels};
 pub use health::Health;
 pub use learner::{Learner, LearnerSetup, StepReport};
 pub use objective::{Loss, Numerics, Objective, Views};
-pub use run::{Activity, Candidate, LearnSetup, LearnerState, LearnerThread};
 pub use schedule::learning_rate;
 pub use simclr::{SimClr, nt_xent};
+pub use thread::{Activity, Candidate, LearnSetup, LearnerState, LearnerThread};
 pub use turns::DeviceTurns;
 
 use crate::model::ModelError;

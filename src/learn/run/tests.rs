@@ -4,11 +4,14 @@ use tch::Tensor;
 
 use super::*;
 use crate::clock::Timestamp;
+use crate::config::{LearningConfig, PublicationConfig};
 use crate::config::{Precision, ReplayConfig};
 use crate::ids::SourceHash;
+use crate::model::EncoderSpec;
 use crate::model::{Architecture, Embedder};
 use crate::replay::NewSource;
 use crate::sample::{Content, ImageTile};
+use tch::Device;
 
 /// A loop over a few pictures, stepped by hand.
 fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<'_, fn(Candidate)>)) {
