@@ -3,10 +3,12 @@
 //! interrupted, the final name holds what it held before, and at most a `.tmp-*` name is left over.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::disk;
 
 /// First part of the names that are swept when their folder is opened again.
 pub const TEMP_PREFIX: &str = ".tmp-";
@@ -33,7 +35,7 @@ pub fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Du
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
     let temp = temp_beside(path);
     let written = write_and_sync(&temp, bytes).map_err(failed("write", path));
-    let replaced = written.and_then(|()| fs::rename(&temp, path).map_err(failed("replace", path)));
+    let replaced = written.and_then(|()| disk::rename("durable.rename", &temp, path).map_err(failed("replace", path)));
     if replaced.is_err() {
         let _ = fs::remove_file(&temp); // The first error is the one to tell; a leftover is swept at the next open.
     }
@@ -52,20 +54,20 @@ pub fn publish_dir(from: &Path, to: &Path) -> Result<(), DurableError> {
     for entry in fs::read_dir(from).map_err(failed("list", from))? {
         let path = entry.map_err(failed("list", from))?.path();
         File::open(&path)
-            .and_then(|file| file.sync_all())
+            .and_then(|file| disk::sync("durable.sync", &file, &path))
             .map_err(failed("sync", &path))?;
     }
     sync_dir(from)?;
     if fs::symlink_metadata(to).is_ok() {
         return Err(failed("create", to)(io::ErrorKind::AlreadyExists.into()));
     }
-    fs::rename(from, to).map_err(failed("create", to))?;
+    disk::rename("durable.rename", from, to).map_err(failed("create", to))?;
     sync_dir(parent(to))
 }
 
 /// Moves a file or folder within one filesystem, and syncs both folders.
 pub fn rename(from: &Path, to: &Path) -> Result<(), DurableError> {
-    fs::rename(from, to).map_err(failed("rename", from))?;
+    disk::rename("durable.rename", from, to).map_err(failed("rename", from))?;
     sync_dir(parent(to))?;
     if parent(from) != parent(to) {
         sync_dir(parent(from))?;
@@ -77,7 +79,7 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), DurableError> {
 pub fn point(link: &Path, target: &Path) -> Result<(), DurableError> {
     let temp = temp_beside(link);
     symlink(target, &temp).map_err(failed("link", link))?;
-    if let Err(source) = fs::rename(&temp, link) {
+    if let Err(source) = disk::rename("durable.rename", &temp, link) {
         let _ = fs::remove_file(&temp); // As above: the rename's error is the one to tell.
         return Err(failed("link", link)(source));
     }
@@ -93,9 +95,7 @@ pub fn remove_dir(path: &Path) -> Result<(), DurableError> {
 
 /// Makes the names in a folder durable.
 pub fn sync_dir(path: &Path) -> Result<(), DurableError> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .map_err(failed("sync", path))
+    disk::sync_dir("durable.sync_dir", path).map_err(failed("sync", path))
 }
 
 /// Removes what interrupted calls left in a folder. Returns how many names went.
@@ -128,9 +128,9 @@ pub fn temp_beside(path: &Path) -> PathBuf {
 }
 
 fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let file = disk::create("durable.create", path)?;
+    disk::write_at("durable.write", &file, path, bytes, 0)?;
+    disk::sync("durable.sync", &file, path)
 }
 
 /// The folder of a path; the current one for a bare name.

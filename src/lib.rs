@@ -12,7 +12,7 @@
 //! 6. [`daemon`]: starts, joins and reloads all of it; [`cli`] and [`client`] ask it; [`demo`] watches one at work.
 //!
 //! What all of them lean on: [`config`], [`limits`], [`ids`], [`clock`] and [`rng`] (time and randomness are passed in),
-//! [`durable`] (writing that survives a power cut). ARCHITECTURE.md has the threads, the queues and what is always true.
+//! [`disk`] and [`durable`] (writing that survives a power cut, and faults on order). ARCHITECTURE.md has the threads, the queues and what is always true.
 
 pub mod cli;
 pub mod client;
@@ -21,6 +21,7 @@ pub mod config;
 pub mod curiosity;
 pub mod daemon;
 pub mod demo;
+pub mod disk;
 pub mod durable;
 pub mod gate;
 pub mod ids;

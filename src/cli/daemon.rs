@@ -63,6 +63,7 @@ impl From<DaemonError> for Failure {
             DaemonError::Stream { .. } => {
                 (Self::FAILED, "the log above says more; curiod replay verify looks into a stream's buffer".to_owned())
             }
+            DaemonError::Fault(_) => (Self::CONFIG, "unset CURIOD_FAULT".to_owned()),
             DaemonError::System { .. } => (Self::FAILED, "check the limits of this user (ulimit -a)".to_owned()),
         };
         Self::new(code, error).hint(hint)

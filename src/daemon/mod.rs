@@ -23,6 +23,7 @@ use tracing::{error, info, warn};
 
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError};
+use crate::disk;
 use crate::learn::DeviceTurns;
 use crate::limits::EVENT_QUEUE_MAX;
 use crate::serve::{AppState, router, serve};
@@ -63,6 +64,9 @@ pub enum DaemonError {
         /// Why.
         source: StreamError,
     },
+    /// Faults that can not be obeyed.
+    #[error("{0}")]
+    Fault(String),
     /// The system refused what every daemon needs: threads, signals.
     #[error("failed to {what}: {source}")]
     System {
@@ -81,6 +85,9 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
     // Before anything else: libtorch reads its settings once, and no thread may run while they are written.
     let device = torch::prepare(&config.device)?;
     log::start();
+    if disk::ordered().map_err(DaemonError::Fault)? {
+        warn!("CURIOD_FAULT is set: this daemon will fail on purpose; it is for tests");
+    }
     let system = |what| move |source| DaemonError::System { what, source };
     let _lock = StateLock::take(&config.state_dir)?;
     let address = config.server.bind;

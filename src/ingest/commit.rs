@@ -12,9 +12,10 @@ use super::file::FileRef;
 use super::shared::Shared;
 use super::take::Outcome;
 use crate::config::After;
+use crate::disk;
 use crate::ids::SourceHash;
 use crate::limits::COMMIT_BATCH_MAX;
-use crate::replay::{FileVerdict, Inserted, NewSource, QuarantineEntry, SeenFile};
+use crate::replay::{FileVerdict, Inserted, NewSource, QuarantineEntry, ReplayError, SeenFile};
 use crate::sample::Rejection;
 
 /// Between two attempts to store what the replay buffer would not take.
@@ -71,7 +72,8 @@ fn commit(shared: &Shared, batch: Vec<Outcome>) {
             accept(shared, good, inserted, &mut seen);
         }
     }
-    if let Err(error) = shared.replay.record_seen(&seen) {
+    let remembered = disk::point("ingest.remember").map_err(ReplayError::io("reach", &shared.setup.state_dir));
+    if let Err(error) = remembered.and_then(|()| shared.replay.record_seen(&seen)) {
         shared.ledger_failed("remember files", &error);
     }
 }
@@ -80,7 +82,8 @@ fn commit(shared: &Shared, batch: Vec<Outcome>) {
 fn insert(shared: &Shared, sources: Vec<NewSource>) -> Option<Vec<Inserted>> {
     let mut said = false;
     loop {
-        match shared.replay.insert(sources.clone()) {
+        let inserted = disk::point("ingest.insert").map_err(ReplayError::io("reach", &shared.setup.state_dir));
+        match inserted.and_then(|()| shared.replay.insert(sources.clone())) {
             Ok(inserted) => {
                 shared.set_store_failed(None);
                 return Some(inserted);
@@ -179,13 +182,15 @@ fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>)
 
 /// Acknowledges the file, and remembers it if it stays.
 fn settle_file(shared: &Shared, outcome: &Outcome, standing: Standing, verdict: FileVerdict, seen: &mut Vec<Seen>) {
-    let place = acknowledge(shared, &outcome.file, outcome.look, outcome.source, standing).unwrap_or_else(|error| {
-        warn!(
-            stream = %shared.setup.stream, path = ?outcome.file.path, %error,
-            "failed to move or delete a taken file; it stays in the inbox, check the folder's owner and mode"
-        );
-        Place::Inbox
-    });
+    let place = disk::point("ingest.acknowledge")
+        .and_then(|()| acknowledge(shared, &outcome.file, outcome.look, outcome.source, standing))
+        .unwrap_or_else(|error| {
+            warn!(
+                stream = %shared.setup.stream, path = ?outcome.file.path, %error,
+                "failed to move or delete a taken file; it stays in the inbox, check the folder's owner and mode"
+            );
+            Place::Inbox
+        });
     if place == Place::Inbox {
         seen.push((outcome.file.key(&shared.inboxes), outcome.look.seen, verdict));
     }

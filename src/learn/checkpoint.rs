@@ -14,6 +14,7 @@ use super::learner::Learner;
 use super::surprise::Surprise;
 use super::{LearnError, LearnerSetup};
 use crate::config::LearningConfig;
+use crate::disk;
 use crate::durable::{self, DurableError};
 use crate::model::{Architecture, weights};
 
@@ -92,9 +93,12 @@ impl Checkpoints {
             path: staging.clone(),
             source,
         })?;
-        if let Err(error) =
-            write(&staging, learner, cursors).and_then(|()| durable::publish_dir(&staging, &path).map_err(failed))
-        {
+        let written = write(&staging, learner, cursors)
+            .and_then(|()| {
+                disk::point("checkpoint.name").map_err(|error| failed(durable::failed("name", &path)(error)))
+            })
+            .and_then(|()| durable::publish_dir(&staging, &path).map_err(failed));
+        if let Err(error) = written {
             // On a full disk what was written must not stay; what can not be removed is swept at the next start.
             let _ = fs::remove_dir_all(&staging);
             return Err(error);

@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tracing::{error, info};
 
 use crate::clock::Clock;
+use crate::disk;
 use crate::durable::{self, DurableError};
 use crate::gate::{Accepted, Network};
 use crate::ids::{Generation, Space};
@@ -175,6 +176,7 @@ impl Registry {
         let mut state = self.state.lock();
         let generation = Generation(state.high_water + 1);
         let high_water_file = self.dir.join(HIGH_WATER_FILE);
+        disk::point("publish.number").map_err(durable::failed("write", &high_water_file))?;
         durable::write_file(&high_water_file, generation.to_string().as_bytes())?;
         state.high_water = generation.0;
 
@@ -182,6 +184,7 @@ impl Registry {
         let parent = state.generations.last_key_value().map(|(generation, _)| *generation);
         let manifest = self.complete(&staged, accepted, generation, parent)?;
         let dir = self.dir.join(dir_name(generation));
+        disk::point("publish.name").map_err(durable::failed("create", &dir))?;
         durable::publish_dir(&staged.dir, &dir)?;
 
         let published = Published {

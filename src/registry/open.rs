@@ -12,6 +12,7 @@ use super::layout::{Alias, BROKEN_PREFIX, HIGH_WATER_FILE, dir_name, parse_broke
 use super::manifest::{Manifest, ManifestError};
 use super::{Published, RegistryError, State};
 use crate::clock::Clock;
+use crate::disk;
 use crate::durable::{self, DurableError};
 use crate::ids::Generation;
 
@@ -82,6 +83,7 @@ fn set_aside(dir: &Path, generation: Generation, why: &ManifestError, clock: &dy
 
 /// Makes every alias a link to the generation it should name, and removes the alias of none.
 pub(super) fn point_aliases(dir: &Path, state: &State) -> Result<(), DurableError> {
+    disk::point("publish.aliases").map_err(durable::failed("link", dir))?;
     for alias in Alias::ALL {
         let link = dir.join(alias.as_str());
         let Some(generation) = state.target(alias) else {

@@ -17,6 +17,7 @@ use sled::{Batch, Db, Tree};
 
 use crate::clock::Timestamp;
 use crate::curiosity::ErrorRanks;
+use crate::disk;
 use crate::ids::{SampleId, SourceHash};
 
 use super::entries::{self, LedgerItem, Mark};
@@ -323,6 +324,8 @@ impl Catalogue {
         gone_bytes: &BTreeMap<u32, u64>,
         mark: &Mark,
     ) -> Result<(), ReplayError> {
+        let point = |at| disk::point(at).map_err(ReplayError::io("write", &self.dir));
+        point("catalogue.ledger")?;
         self.write_ledger(pending)?;
         let errors: Vec<u8> = ranks.errors().flat_map(f32::to_le_bytes).collect();
         let mut gone = Vec::with_capacity(12 * gone_bytes.len());
@@ -335,8 +338,10 @@ impl Catalogue {
             self.sys.insert(GONE_BYTES_KEY, gone)
         })?;
         self.sync()?;
+        point("catalogue.samples")?;
         self.write_samples(pending, Some(mark))?;
-        self.sync()
+        self.sync()?;
+        point("catalogue.done")
     }
 
     /// Bytes of its files.

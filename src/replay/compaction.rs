@@ -5,6 +5,7 @@
 
 use tracing::debug;
 
+use crate::disk;
 use crate::limits::COMPACTION_STEP_BYTES_MAX;
 
 use super::log::{Content, Segment};
@@ -240,6 +241,8 @@ impl Store {
         if from.is_empty() {
             return Ok(());
         }
+        let dir = &self.segments.dir;
+        disk::point("compaction.copy").map_err(ReplayError::io("write", dir))?;
         let records = log.append(batch)?;
         let mut memory = self.memory.lock();
         memory.logged(&records);

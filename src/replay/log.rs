@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use crate::disk;
+
 use super::record::{self, Entry, HEAD_LEN, Head, SAMPLE_META_LEN};
 use super::segment::{self, HEADER_LEN, Identity, Located, Location};
 use super::types::ReplayError;
@@ -74,8 +76,8 @@ impl Segments {
     /// Deletes a segment; its absence is durable when this returns. Who reads it may finish.
     pub(super) fn unlink(&self, number: u32) -> Result<(), ReplayError> {
         let path = self.path(number);
-        std::fs::remove_file(&path).map_err(ReplayError::io("delete", &path))?;
-        segment::sync_dir(&self.dir)?;
+        disk::remove_file("compaction.unlink", &path).map_err(ReplayError::io("delete", &path))?;
+        disk::sync_dir("compaction.sync_dir", &self.dir).map_err(ReplayError::io("make durable", &self.dir))?;
         self.files.write().remove(&number);
         Ok(())
     }
@@ -344,14 +346,13 @@ impl Log {
             return Ok(());
         };
         let path = self.segments.path(active.number);
-        let written = active
-            .file
-            .write_all_at(bytes, active.end)
-            .and_then(|()| active.file.sync_data());
+        let written = disk::write_at("replay.append.write", &active.file, &path, bytes, active.end)
+            .and_then(|()| disk::sync("replay.append.sync", &active.file, &path))
+            .and_then(|()| disk::point("replay.append.done"));
         let Err(error) = written else {
             return Ok(());
         };
-        if let Err(cut) = active.file.set_len(active.end).and_then(|()| active.file.sync_all()) {
+        if let Err(cut) = disk::cut("replay.cut", &active.file, &path, active.end) {
             self.broken = Some((path.clone(), cut.to_string()));
         }
         Err(ReplayError::io("write", &path)(error))

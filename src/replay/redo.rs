@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use tracing::{error, warn};
 
+use crate::disk;
+
 use super::catalogue::Catalogue;
 use super::contents::Contents;
 use super::log::{Active, Segment, Segments};
@@ -62,10 +64,7 @@ impl LastSegment {
     pub(super) fn cut(self, segments: &Segments) -> Result<Option<Active>, ReplayError> {
         let path = segments.path(self.number);
         if self.end < self.len {
-            self.file
-                .set_len(self.end)
-                .and_then(|()| self.file.sync_all())
-                .map_err(ReplayError::io("cut", &path))?;
+            disk::cut("replay.cut", &self.file, &path, self.end).map_err(ReplayError::io("cut", &path))?;
             warn!(segment = %path.display(), bytes = self.len - self.end, "cut a torn tail");
             let segment = Segment {
                 file: Arc::clone(&self.file),

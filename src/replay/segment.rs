@@ -7,9 +7,11 @@
 //! footer: all heads and meta parts again, so that the catalogue can be rebuilt without reading a payload.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+use crate::disk;
 
 use super::fields::Fields;
 use super::record::{self, Entry, HEAD_LEN, Head, KIND_FOOTER, MAGIC};
@@ -102,9 +104,7 @@ pub(super) fn list(dir: &Path) -> Result<BTreeMap<u32, PathBuf>, ReplayError> {
 
 /// Makes a folder's entries durable.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), ReplayError> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(ReplayError::io("make durable", dir))
+    disk::sync_dir("replay.sync_dir", dir).map_err(ReplayError::io("make durable", dir))
 }
 
 /// Creates a segment; it is durable when this returns.
@@ -118,15 +118,10 @@ pub(super) fn create(dir: &Path, number: u32, identity: Identity) -> Result<File
     copy.extend_from_slice(&identity.seed.to_le_bytes());
     copy.extend_from_slice(&crc32c::crc32c(&copy).to_le_bytes());
     copy.resize(HEADER_COPY_LEN, 0);
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&path)
-        .map_err(ReplayError::io("create", &path))?;
-    let written = file
-        .write_all_at(&[copy.clone(), copy].concat(), 0)
-        .and_then(|()| file.sync_all())
+    let file = disk::create_new("replay.segment.create", &path).map_err(ReplayError::io("create", &path))?;
+    let header = [copy.clone(), copy].concat();
+    let written = disk::write_at("replay.segment.write", &file, &path, &header, 0)
+        .and_then(|()| disk::sync("replay.segment.sync", &file, &path))
         .map_err(ReplayError::io("write", &path))
         .and_then(|()| sync_dir(dir));
     if let Err(error) = written {

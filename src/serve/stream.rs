@@ -16,6 +16,7 @@ use super::encoder::{Encoder, EncoderSetup, WorkError};
 use super::follow::{CoveredBelow, Follower};
 use super::index::Index;
 use super::query::Found;
+use crate::disk;
 use crate::ids::{Generation, Space, StreamName};
 use crate::limits::OLDER_ENCODERS_MAX;
 use crate::model::Embedder;
@@ -278,6 +279,8 @@ impl Inner {
 
     fn serve(&self, served: &Arc<Served>) {
         let published = &served.published;
+        // Nothing of it is on the disk: only a kill can fall here.
+        let _ = disk::point("index.flip");
         self.current.store(Some(Arc::clone(served)));
         info!(stream = %self.setup.stream, generation = %published.generation, space = %published.space,
             samples = served.index.len(), "a generation began to answer");

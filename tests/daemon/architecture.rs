@@ -127,3 +127,13 @@ fn every_file_says_what_it_is_for() {
         .collect();
     assert!(silent.is_empty(), "{silent:?} open without a word");
 }
+
+#[test]
+fn every_fault_point_is_somewhere() {
+    let sources = sources();
+    for point in curiod::disk::POINTS {
+        let name = format!("(\"{point}\"");
+        let elsewhere = |(file, text): &(String, String)| !file.starts_with("disk/") && text.contains(&name);
+        assert!(sources.iter().any(elsewhere), "{point} is nowhere");
+    }
+}

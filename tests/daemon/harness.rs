@@ -1,6 +1,7 @@
 //! Starts the real daemon as a child, talks to it as its users do, and looks at what it leaves behind.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ pub(crate) fn curiod() -> Command {
     command
         .env_remove("CURIOD_URL")
         .env_remove("CURIOD_LOG")
+        .env_remove("CURIOD_FAULT")
         .env_remove("NOTIFY_SOCKET");
     command
 }
@@ -92,13 +94,24 @@ impl Site {
 
     /// Starts the daemon and does not wait.
     pub(crate) fn spawn(&mut self) {
+        self.spawn_as(curiod());
+    }
+
+    /// Starts the daemon with a fault, and does not wait.
+    pub(crate) fn spawn_with_fault(&mut self, order: &str) {
+        let mut command = curiod();
+        command.env("CURIOD_FAULT", order);
+        self.spawn_as(command);
+    }
+
+    fn spawn_as(&mut self, mut command: Command) {
         assert!(self.child.is_none(), "the daemon runs already");
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.path("log"))
             .unwrap();
-        let child = curiod()
+        let child = command
             .args(["run", "--config"])
             .arg(self.path("curiod.toml"))
             .stdout(Stdio::null())
@@ -128,6 +141,20 @@ impl Site {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Does something again and again until the daemon has died, and gives the signal that killed it.
+    pub(crate) fn wait_for_death(&mut self, mut meanwhile: impl FnMut(&Self)) -> Option<i32> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
+                self.child = None;
+                return status.signal();
+            }
+            assert!(start.elapsed() < PATIENCE, "the daemon lives; log:\n{}", self.log());
+            meanwhile(self);
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// Asks the daemon to stop, and gives its exit code.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use curiod::disk::POINTS;
 use serde_json::Value;
 
 use crate::harness::{Site, curiod, files_below};
@@ -72,6 +73,86 @@ fn a_daemon_killed_at_twenty_random_moments_keeps_every_acknowledged_file_exactl
     assert_eq!(verified["ok"], true, "{verified}");
     registry_is_whole(&site);
     assert!(newest_checkpoint(&site) > step);
+}
+
+/// Points that only an earlier failure leads to.
+const ONLY_AFTER_FAILURE: [&str; 1] = ["replay.cut"];
+
+#[test]
+fn a_daemon_killed_at_every_durable_step_keeps_every_acknowledged_file_exactly_once() {
+    let mut site = busy();
+    let mut dropped = 0;
+    for (round, point) in POINTS.into_iter().enumerate() {
+        if ONLY_AFTER_FAILURE.contains(&point) {
+            continue;
+        }
+        // Half of them lose the power, and with it what was not synced.
+        let action = if round % 2 == 0 { "cut" } else { "kill" };
+        dies_at(&mut site, &mut dropped, &format!("{point}:2:{action}"));
+    }
+    finds_everything(&mut site, dropped);
+}
+
+#[test]
+fn a_daemon_whose_power_fails_in_the_middle_of_writing_keeps_every_acknowledged_file_exactly_once() {
+    let mut site = busy();
+    let mut dropped = 0;
+    for order in [
+        "replay.append.write:4:torn",
+        "replay.append.sync:5:cut",
+        "replay.segment.sync:2:cut",
+        "durable.write:6:torn",
+        "durable.sync:7:cut",
+        "durable.sync_dir:2:cut",
+    ] {
+        dies_at(&mut site, &mut dropped, order);
+    }
+    finds_everything(&mut site, dropped);
+}
+
+/// A daemon whose buffer is so small that it evicts, compacts and drops generations all the time.
+fn busy() -> Site {
+    Site::with("[stream.ingest]\nafter = \"move\"\n[stream.replay]\nbytes_max = 1048576\n")
+}
+
+/// Starts the daemon with a fault, and drops pictures until it dies of it.
+fn dies_at(site: &mut Site, dropped: &mut u32, order: &str) {
+    let (step, generation) = (newest_checkpoint(site), newest_generation(site));
+    site.spawn_with_fault(order);
+    println!("{order}");
+    let died = site.wait_for_death(|site| {
+        site.drop_pictures(*dropped..*dropped + 20);
+        *dropped += 20;
+    });
+    assert_eq!(
+        died,
+        Some(9),
+        "{order}: the daemon ended by itself; log:\n{}",
+        site.log()
+    );
+    assert!(newest_checkpoint(site) >= step, "{order}: checkpoints went back");
+    assert!(newest_generation(site) >= generation, "{order}: generations went back");
+    registry_is_whole(site);
+}
+
+/// Starts the daemon without a fault and looks for every dropped file.
+fn finds_everything(site: &mut Site, dropped: u32) {
+    let step = newest_checkpoint(site);
+    site.start();
+    site.wait_until("sources_accepted", dropped.into());
+    site.wait_for("the inbox to be empty", |site| {
+        files_below(&site.path("in")).is_empty().then_some(())
+    });
+    site.wait_until("step", step + 1);
+    assert_eq!(site.stop(), Some(0));
+    assert_eq!(
+        files_below(&site.path("state/streams/pictures/done")).len() as u32,
+        dropped
+    );
+    let verified = verify(site);
+    assert_eq!(verified["sources"], dropped, "{verified}");
+    assert_eq!(verified["ok"], true, "{verified}");
+    registry_is_whole(site);
 }
 
 /// `curiod replay verify` of the stopped daemon's stream.
