@@ -34,8 +34,9 @@ pub const INBOX_DEPTH_MAX: usize = 128;
 /// Ignored and skipped paths that are told apart, so that each is counted once. Full: further ones are not counted.
 pub const PASSED_OVER_MAX: usize = 65_536;
 
-/// Files that could not be read and wait for a change of mode or a better moment. Full: the rest is tried at each scan.
-pub const UNREADABLE_MAX: usize = 65_536;
+/// Files that could not be read, moved or deleted, and wait for a change or a better moment. Full: the rest is tried at
+/// each scan.
+pub const PUT_OFF_MAX: usize = 65_536;
 
 /// Sources made durable by one write and one fdatasync.
 pub const COMMIT_BATCH_MAX: usize = 1_024;

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rand_core::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rustix::io::Errno;
+use tracing::warn;
 
 use super::POINTS;
 
@@ -28,9 +29,29 @@ pub(super) struct Faults {
 struct Order {
     at: String,
     nth: u64,
-    /// From the nth time on, not only then.
-    on: bool,
+    repeats: Repeats,
     action: Action,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeats {
+    /// At the nth time only.
+    Never,
+    /// Every time from the nth on.
+    Always,
+    /// Every nth time.
+    EveryNth,
+}
+
+impl Order {
+    fn is_due(&self, at: &str, count: u64) -> bool {
+        let now = match self.repeats {
+            Repeats::Never => count == self.nth,
+            Repeats::Always => count >= self.nth,
+            Repeats::EveryNth => count.is_multiple_of(self.nth),
+        };
+        now && self.at == at
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,15 +116,16 @@ impl Faults {
             *count += 1;
             *count
         };
-        let order = self
-            .orders
-            .iter()
-            .find(|order| order.at == at && (order.nth == count || order.on && order.nth < count));
+        let order = self.orders.iter().find(|order| order.is_due(at, count));
         let mut step = Step {
             faults: Some(self),
             half: None,
         };
-        match order.map(|order| order.action) {
+        let action = order.map(|order| order.action);
+        if let Some(action) = action {
+            warn!(at, count, ?action, "let an operation fail, as ordered");
+        }
+        match action {
             None => {}
             Some(Action::Kill) => die(),
             Some(Action::Cut) => self.cut_power(count),
@@ -268,9 +290,10 @@ fn parse_order(text: &str) -> Result<Order, String> {
     if !POINTS.contains(&at) {
         return Err(wrong("names no point"));
     }
-    let (nth, on) = match nth.strip_suffix('+') {
-        Some(nth) => (nth, true),
-        None => (nth, false),
+    let (nth, repeats) = match (nth.strip_suffix('+'), nth.strip_suffix('%')) {
+        (Some(nth), _) => (nth, Repeats::Always),
+        (_, Some(nth)) => (nth, Repeats::EveryNth),
+        (None, None) => (nth, Repeats::Never),
     };
     let action = match action {
         "kill" => Action::Kill,
@@ -287,7 +310,7 @@ fn parse_order(text: &str) -> Result<Order, String> {
     Ok(Order {
         at: at.to_owned(),
         nth: nth.parse().map_err(|_| wrong("has no number"))?,
-        on,
+        repeats,
         action,
     })
 }
@@ -358,7 +381,11 @@ mod tests {
             assert!(error.contains(why) && error.contains(text), "{error}");
         }
         let orders = parse("durable.write:2+:enospc,replay.append.write:1:cut").unwrap();
-        assert!(orders[0].on && orders[0].nth == 2 && orders[0].action == Action::Fail(Errno::NOSPC));
+        assert_eq!(orders[0].action, Action::Fail(Errno::NOSPC));
         assert_eq!(orders[1].action, Action::Cut);
+        let due = |order: &Order| -> Vec<u64> { (1..7).filter(|count| order.is_due(&order.at, *count)).collect() };
+        assert_eq!((due(&orders[0]), due(&orders[1])), (vec![2, 3, 4, 5, 6], vec![1]));
+        assert_eq!(due(&parse("durable.write:3%:eio").unwrap()[0]), [3, 6]);
+        assert!(!orders[0].is_due("durable.sync", 2));
     }
 }

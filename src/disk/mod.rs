@@ -6,7 +6,7 @@
 //! name begins: `kill` ends the process as SIGKILL does; `torn` does so after half of a write; `cut` does so after
 //! everything that was not synced is lost or, by chance, kept in part; `enospc` and `eio` let the operation fail;
 //! `short` lets a write fail after its first half; it and `torn` are for points that end in `.write`. `NTH+` means every
-//! time from then on.
+//! time from then on, `NTH%` every NTH time.
 
 mod faults;
 

@@ -153,7 +153,7 @@ fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>)
             untold.push(entry.path.clone());
         }
         if rejection.reason.transient() {
-            shared.unreadable(&outcome.file, outcome.look.changed_ns);
+            shared.put_off(&outcome.file, outcome.look.changed_ns);
             if was_told {
                 continue; // Tried again without another word.
             }
@@ -180,18 +180,15 @@ fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>)
     }
 }
 
-/// Acknowledges the file, and remembers it if it stays.
+/// Acknowledges the file, and remembers it if it stays. One that could not be moved or deleted is tried again with the
+/// next regular scan, which finds its content known.
 fn settle_file(shared: &Shared, outcome: &Outcome, standing: Standing, verdict: FileVerdict, seen: &mut Vec<Seen>) {
-    let place = disk::point("ingest.acknowledge")
-        .and_then(|()| acknowledge(shared, &outcome.file, outcome.look, outcome.source, standing))
-        .unwrap_or_else(|error| {
-            warn!(
-                stream = %shared.setup.stream, path = ?outcome.file.path, %error,
-                "failed to move or delete a taken file; it stays in the inbox, check the folder's owner and mode"
-            );
-            Place::Inbox
-        });
-    if place == Place::Inbox {
-        seen.push((outcome.file.key(&shared.inboxes), outcome.look.seen, verdict));
+    let acknowledged = disk::point("ingest.acknowledge")
+        .and_then(|()| acknowledge(shared, &outcome.file, outcome.look, outcome.source, standing));
+    shared.tell_of_acknowledging(&outcome.file, acknowledged.as_ref().err());
+    match acknowledged {
+        Ok(Place::Inbox) => seen.push((outcome.file.key(&shared.inboxes), outcome.look.seen, verdict)),
+        Ok(_) => {}
+        Err(_) => shared.put_off(&outcome.file, outcome.look.changed_ns),
     }
 }

@@ -19,7 +19,7 @@ pub(super) fn retry(shared: &Shared, path: Option<&str>) -> usize {
         .iter()
         .filter(|entry| path.is_none_or(|path| path == entry.path));
     let found = wanted.filter(|entry| retry_one(shared, entry)).count();
-    shared.forget_unreadable();
+    shared.forget_put_off();
     // Names that are no UTF-8 can not be told from their entries; a scan finds those files.
     shared.needs_rescan.store(true, Ordering::Relaxed);
     found

@@ -17,7 +17,7 @@ use super::inbox::Inbox;
 use super::watch::Hint;
 use super::{IngestCounters, IngestEvent, IngestSetup};
 use crate::clock::Clock;
-use crate::limits::{PASSED_OVER_MAX, UNREADABLE_MAX};
+use crate::limits::{PASSED_OVER_MAX, PUT_OFF_MAX};
 use crate::replay::ReplayBuffer;
 
 /// The state of one ingest.
@@ -42,8 +42,11 @@ pub(super) struct Shared {
     store_failed: Mutex<Option<String>>,
     ignored: Mutex<HashSet<u64>>,
     skipped: Mutex<HashSet<u64>>,
-    /// Files that could not be read, with the moment of their last change: tried again when that differs.
-    unreadable: Mutex<HashMap<FileRef, i128>>,
+    /// Files that could not be read, moved or deleted, with the moment of their last change: tried again when that
+    /// differs, and at each regular scan.
+    put_off: Mutex<HashMap<FileRef, i128>>,
+    /// Whether the last file could not be moved or deleted.
+    is_acknowledging_failed: AtomicBool,
     /// Hashes of the paths in quarantine, so that the ledger is asked only about files that may be in it.
     quarantined: Mutex<HashSet<u64>>,
     failed: Mutex<Option<String>>,
@@ -89,7 +92,8 @@ impl Shared {
             store_failed: Mutex::default(),
             ignored: Mutex::default(),
             skipped: Mutex::default(),
-            unreadable: Mutex::default(),
+            put_off: Mutex::default(),
+            is_acknowledging_failed: AtomicBool::new(false),
             quarantined: Mutex::new(quarantined),
             failed: Mutex::default(),
         }
@@ -154,22 +158,36 @@ impl Shared {
         }
     }
 
-    /// Remembers a file that could not be read, as it was then.
-    pub(super) fn unreadable(&self, file: &FileRef, changed_ns: i128) {
-        let mut unreadable = self.unreadable.lock();
-        if unreadable.len() < UNREADABLE_MAX {
-            unreadable.insert(file.clone(), changed_ns);
+    /// Remembers a file that could not be read, moved or deleted, as it was then.
+    pub(super) fn put_off(&self, file: &FileRef, changed_ns: i128) {
+        let mut put_off = self.put_off.lock();
+        if put_off.len() < PUT_OFF_MAX {
+            put_off.insert(file.clone(), changed_ns);
         }
     }
 
-    /// Whether a file could not be read and has not changed since.
-    pub(super) fn is_unreadable(&self, file: &FileRef, changed_ns: i128) -> bool {
-        self.unreadable.lock().get(file) == Some(&changed_ns)
+    /// Whether a file was put off and has not changed since.
+    pub(super) fn is_put_off(&self, file: &FileRef, changed_ns: i128) -> bool {
+        self.put_off.lock().get(file) == Some(&changed_ns)
     }
 
-    /// Lets every file that could not be read be tried again.
-    pub(super) fn forget_unreadable(&self) {
-        self.unreadable.lock().clear();
+    /// Lets every file that was put off be tried again.
+    pub(super) fn forget_put_off(&self) {
+        self.put_off.lock().clear();
+    }
+
+    /// Says that files can not be moved or deleted, once, and that they can be again.
+    pub(super) fn tell_of_acknowledging(&self, file: &FileRef, error: Option<&std::io::Error>) {
+        let stream = &self.setup.stream;
+        let had_failed = self.is_acknowledging_failed.swap(error.is_some(), Ordering::Relaxed);
+        match error {
+            Some(error) if !had_failed => warn!(
+                %stream, path = ?file.path, %error,
+                "failed to move or delete a taken file; it stays in the inbox and is tried again, as are others; check the folder's owner and mode"
+            ),
+            None if had_failed => info!(%stream, path = ?file.path, "taken files can be moved or deleted again"),
+            _ => {}
+        }
     }
 
     /// Notes that a path is in quarantine; whether it was already.

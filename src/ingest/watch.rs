@@ -216,7 +216,7 @@ impl Watch<'_> {
 
     fn is_known(&self, file: &FileRef, look: Look) -> bool {
         let seen = self.shared.replay.seen(&file.key(&self.shared.inboxes));
-        seen.is_some_and(|(before, _)| before == look.seen) || self.shared.is_unreadable(file, look.changed_ns)
+        seen.is_some_and(|(before, _)| before == look.seen) || self.shared.is_put_off(file, look.changed_ns)
     }
 
     /// Gives a file to the workers; waits while they are busy.
@@ -256,7 +256,7 @@ impl Watch<'_> {
             // Before the walk, so that what is missed during it asks for another.
             self.shared.needs_rescan.store(false, Ordering::Relaxed);
             if now >= self.scan_due {
-                self.shared.forget_unreadable();
+                self.shared.forget_put_off();
             }
             self.scan_began = now;
             self.scan = Some(Scan::of(all_inboxes(self.shared)));

@@ -1,7 +1,9 @@
 //! Compaction: what still counts in the emptiest segment is copied to the end of the log, and the segment deleted.
 //! Invariant: a segment is deleted only after the checkpoint that follows its last copy; segments are deleted in the
-//! order they were emptied, and one that is half copied comes first after a restart, so that no tombstone goes before the
-//! last copy of its sample.
+//! order they were emptied, and those that may hold old copies come first after a restart or an error, so that no
+//! tombstone goes before the last copy of its sample.
+
+use std::collections::VecDeque;
 
 use tracing::debug;
 
@@ -31,10 +33,11 @@ const FULLNESS_MAX: f64 = 0.95;
 #[derive(Default)]
 pub(super) struct Cleaner {
     victim: Option<Victim>,
-    /// The segment that was being cleaned when the store was closed or killed. It comes first: a tombstone may already
-    /// have been left behind in the belief that the segment is gone before the tombstone's own.
-    interrupted: Option<u32>,
-    /// Segments without anything that counts, oldest first, to be deleted after the next checkpoint.
+    /// Segments that come before all others, for a sample that was copied out of them and evicted later has a tombstone
+    /// that knows of the newer copy alone: the one of which a part was copied when the store was closed, killed, or
+    /// failed, and those that were emptied and not yet deleted then. Oldest first, as copies go to newer segments.
+    first: VecDeque<u32>,
+    /// Segments without anything that counts, in the order they were emptied, to be deleted after the next checkpoint.
     emptied: Vec<u32>,
 }
 
@@ -44,10 +47,10 @@ struct Victim {
 }
 
 impl Cleaner {
-    /// A cleaner that first goes on with this segment, if it is still there.
-    pub(super) fn resuming(segment: u32) -> Self {
+    /// A cleaner that begins with these segments, oldest first.
+    pub(super) fn beginning_with(first: VecDeque<u32>) -> Self {
         Self {
-            interrupted: Some(segment),
+            first,
             ..Self::default()
         }
     }
@@ -102,12 +105,25 @@ impl Store {
         }) else {
             return Ok(false);
         };
+        if let Err(error) = self.copy_a_part(&mut victim, &cleaner) {
+            cleaner.first.push_front(victim.number);
+            return Err(error);
+        }
+        if victim.records.len() == 0 {
+            cleaner.emptied.push(victim.number);
+        } else {
+            cleaner.victim = Some(victim);
+        }
+        Ok(true)
+    }
+
+    fn copy_a_part(&self, victim: &mut Victim, cleaner: &Cleaner) -> Result<(), ReplayError> {
         let mut copied = Vec::new();
         let mut bytes = 0;
         let mut damaged = Vec::new();
         let file = self.segments.get(victim.number);
         for Located { entry, location, .. } in victim.records.by_ref() {
-            if !self.counts(&entry, location, &cleaner)? {
+            if !self.counts(&entry, location, cleaner)? {
                 continue;
             }
             bytes += u64::from(location.len);
@@ -141,33 +157,33 @@ impl Store {
         if !damaged.is_empty() {
             self.quarantine_records(&damaged);
         }
-        self.copy(victim.number, copied)?;
-        if victim.records.len() == 0 {
-            cleaner.emptied.push(victim.number);
-        } else {
-            cleaner.victim = Some(victim);
-        }
-        Ok(true)
+        self.copy(copied)
     }
 
-    /// The segment that was being cleaned when the store was closed or killed, else the emptiest, if space is short.
+    /// If space is short, the first of those that come first, else the emptiest segment.
     fn next_victim(&self, cleaner: &mut Cleaner) -> Result<Option<Victim>, ReplayError> {
-        let resumed = cleaner.interrupted.filter(|number| self.segments.contains(*number));
-        let number = match resumed {
-            Some(number) => Some(number),
-            None if self.exceeds(cleaner, SPACE_AIM) => self.choose(cleaner),
-            None => None,
-        };
-        let Some(number) = number else {
+        if !self.exceeds(cleaner, SPACE_AIM) {
+            return Ok(None);
+        }
+        let Some(number) = cleaner.first.pop_front().or_else(|| self.choose(cleaner)) else {
             return Ok(None);
         };
-        let records = self.records(number)?.into_iter();
-        cleaner.interrupted = None;
-        self.memory.lock().contents.state.cleaning = number;
+        let records = match self.records(number) {
+            Ok(records) => records.into_iter(),
+            Err(error) => {
+                cleaner.first.push_front(number);
+                return Err(error);
+            }
+        };
+        // One that was copied in part stays named for as long as it waits, whatever is cleaned before it.
+        let state = &mut self.memory.lock().contents.state;
+        if !cleaner.first.contains(&state.cleaning) {
+            state.cleaning = number;
+        }
         Ok(Some(Victim { number, records }))
     }
 
-    /// The sealed segment with the least that counts; of equals the oldest, which an interrupted run had emptied.
+    /// The sealed segment with the least that counts; of equals the oldest.
     fn choose(&self, cleaner: &Cleaner) -> Option<u32> {
         let active = self.log.lock().active_number();
         let emptiest = {
@@ -218,12 +234,11 @@ impl Store {
     }
 
     /// Writes copies at the end of the log; those that stopped counting meanwhile are left out.
-    fn copy(&self, victim: u32, copied: Vec<Copied>) -> Result<(), ReplayError> {
+    fn copy(&self, copied: Vec<Copied>) -> Result<(), ReplayError> {
         let mut log = self.log.lock();
         let mut batch = self.batch(&log);
         let state = State {
             next_seq: log.next_seq() + 1,
-            cleaning: victim,
             ..self.memory.lock().contents.state
         };
         batch.push(Entry::State(state), &[]);

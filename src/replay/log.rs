@@ -184,7 +184,8 @@ pub(super) struct Log {
     segment_bytes: u64,
     last_number: u32,
     next_seq: u64,
-    broken: Option<(PathBuf, String)>,
+    /// Whether what a failed write left behind could not be cut off. Nothing is written before that is done.
+    has_rest: bool,
 }
 
 /// The segment that is written to.
@@ -211,7 +212,7 @@ impl Log {
             segment_bytes,
             last_number,
             next_seq,
-            broken: None,
+            has_rest: false,
         }
     }
 
@@ -252,11 +253,8 @@ impl Log {
         };
         record::end_batch(&mut batch.bytes[*last as usize..], batch.salt);
         let len = batch.bytes.len() as u64;
-        if let Some((path, detail)) = &self.broken {
-            return Err(ReplayError::ReadOnly {
-                path: path.clone(),
-                detail: detail.clone(),
-            });
+        if self.has_rest {
+            self.cut()?;
         }
         if self
             .active
@@ -339,8 +337,7 @@ impl Log {
     }
 
     /// Writes at the end of the segment and makes it durable. On failure the segment is cut back to its durable end,
-    /// which is made durable in turn; where even that fails, nothing more is written: after a failed fdatasync nobody
-    /// knows what the disk holds.
+    /// which is made durable in turn, for after a failed fdatasync nobody knows what the disk holds.
     fn write(&mut self, bytes: &[u8]) -> Result<(), ReplayError> {
         let Some(active) = &self.active else {
             return Ok(());
@@ -348,13 +345,23 @@ impl Log {
         let path = self.segments.path(active.number);
         let written = disk::write_at("replay.append.write", &active.file, &path, bytes, active.end)
             .and_then(|()| disk::sync("replay.append.sync", &active.file, &path))
-            .and_then(|()| disk::point("replay.append.done"));
-        let Err(error) = written else {
-            return Ok(());
-        };
-        if let Err(cut) = disk::cut("replay.cut", &active.file, &path, active.end) {
-            self.broken = Some((path.clone(), cut.to_string()));
+            .and_then(|()| disk::point("replay.append.done"))
+            .map_err(ReplayError::io("write", &path));
+        if written.is_err() {
+            self.has_rest = true;
+            // The next batch tries again.
+            let _ = self.cut();
         }
-        Err(ReplayError::io("write", &path)(error))
+        written
+    }
+
+    /// Cuts off what a failed write left behind.
+    fn cut(&mut self) -> Result<(), ReplayError> {
+        if let Some(active) = &self.active {
+            let path = self.segments.path(active.number);
+            disk::cut("replay.cut", &active.file, &path, active.end).map_err(ReplayError::io("cut", &path))?;
+        }
+        self.has_rest = false;
+        Ok(())
     }
 }

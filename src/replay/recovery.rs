@@ -1,7 +1,7 @@
 //! Recovery: from the files of a store, whatever a crash left of them, to an open store.
 //! Invariant: the segments are the truth. A catalogue that contradicts them, or itself, is moved aside and rebuilt.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::fs::OpenOptions;
 use std::hash::BuildHasher;
 use std::path::{Path, PathBuf};
@@ -92,7 +92,7 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
         contents.state.next_seq,
         segment_bytes,
     );
-    let interrupted = contents.state.cleaning;
+    let cleaner = Cleaner::beginning_with(first_to_clean(&contents, &segments, log.active_number()));
     let curator = Curator::new(config, segments.identity.seed, &mut contents);
     let mut memory = Memory::new(contents, curator);
     for id in damaged {
@@ -116,7 +116,7 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
         changed: Condvar::new(),
         catalogue_bytes: catalogue.disk_bytes().into(),
         catalogue,
-        cleaner: Mutex::new(Cleaner::resuming(interrupted)),
+        cleaner: Mutex::new(cleaner),
         checkpointing: Mutex::new(()),
     };
     if report.rebuilt.is_some() {
@@ -135,6 +135,17 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
         "opened the replay buffer"
     );
     Ok((store, report))
+}
+
+/// The sealed segments that may hold copies of samples that moved on: the one of which a part was copied, and those in
+/// which nothing counts but what says what is gone. Oldest first.
+fn first_to_clean(contents: &Contents, segments: &Segments, active: Option<u32>) -> VecDeque<u32> {
+    let bytes = |of: &BTreeMap<u32, u64>, number: &u32| of.get(number).copied().unwrap_or(0);
+    let is_emptied = |number: &u32| bytes(&contents.live_bytes, number) <= bytes(&contents.gone_bytes, number);
+    let numbers = segments.sizes().into_iter().map(|(number, _)| number);
+    numbers
+        .filter(|number| Some(*number) != active && (*number == contents.state.cleaning || is_emptied(number)))
+        .collect()
 }
 
 /// A crash while a segment was created leaves it without a whole header, and without any batch.

@@ -211,14 +211,6 @@ pub enum ReplayError {
         /// What it is instead.
         detail: String,
     },
-    /// A failed write could not be undone, so nothing more is written until the buffer is opened again.
-    #[error("{} is read-only since a failed write could not be undone ({detail}); check the disk and restart", path.display())]
-    ReadOnly {
-        /// The segment.
-        path: PathBuf,
-        /// What went wrong.
-        detail: String,
-    },
     /// A source is more than a segment can hold.
     #[error("the source {source_hash} has {bytes} bytes of samples, a source may have {bytes_max}")]
     TooLarge {

@@ -1,15 +1,14 @@
 //! Starts the real daemon as a child, talks to it as its users do, and looks at what it leaves behind.
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 /// How long a test waits for what must come, however slow the machine. Not a measure of speed.
-const PATIENCE: Duration = Duration::from_secs(240);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The binary under test.
 pub(crate) fn curiod() -> Command {
@@ -143,18 +142,11 @@ impl Site {
         child.wait().unwrap();
     }
 
-    /// Does something again and again until the daemon has died, and gives the signal that killed it.
-    pub(crate) fn wait_for_death(&mut self, mut meanwhile: impl FnMut(&Self)) -> Option<i32> {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
-                self.child = None;
-                return status.signal();
-            }
-            assert!(start.elapsed() < PATIENCE, "the daemon lives; log:\n{}", self.log());
-            meanwhile(self);
-            std::thread::sleep(Duration::from_millis(200));
-        }
+    /// How the daemon ended, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().unwrap()?;
+        self.child = None;
+        Some(status)
     }
 
     /// Asks the daemon to stop, and gives its exit code.

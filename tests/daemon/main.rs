@@ -8,9 +8,11 @@
 
 mod architecture;
 mod bad_input;
+mod faults;
 mod harness;
 mod kills;
 mod main_job;
 mod python;
 mod refusals;
 mod signals;
+mod world;

@@ -24,6 +24,8 @@ enum Operation {
     Close,
     Kill,
     LoseCatalogue,
+    /// A kill after so many of the segments that wait for it were deleted, and the catalogue lost.
+    KillAmongDeletions(usize),
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
@@ -39,6 +41,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         1 => Just(Operation::Close),
         2 => Just(Operation::Kill),
         1 => Just(Operation::LoseCatalogue),
+        2 => (0usize..4).prop_map(Operation::KillAmongDeletions),
     ];
     prop::collection::vec(operation, 1..60)
 }
@@ -150,6 +153,19 @@ fn config_of(remover: RemoverKind) -> ReplayConfig {
     }
 }
 
+/// Makes a checkpoint, and keeps the segments that it deletes, but for the first few, in a folder.
+fn checkpoint_and_keep_the_emptied(buffer: &ReplayBuffer, deleted: usize, folder: &Path) {
+    while buffer.store.compact().unwrap() {}
+    let emptied = buffer.store.cleaner.lock().emptied();
+    std::fs::create_dir_all(folder.join("segments")).unwrap();
+    for number in emptied.into_iter().skip(deleted) {
+        let kept = folder.join("segments").join(segment::file_name(number));
+        // The keeper may have deleted it meanwhile.
+        let _ = std::fs::copy(buffer.store.segments.path(number), kept);
+    }
+    buffer.checkpoint().unwrap();
+}
+
 /// Runs the operations on a buffer; after each, `check`.
 fn run(operations: Vec<Operation>, config: &ReplayConfig, check: impl Fn(&ReplayBuffer, &Model, bool)) {
     let mut dir = tempfile::tempdir().unwrap();
@@ -232,15 +248,18 @@ fn run(operations: Vec<Operation>, config: &ReplayConfig, check: impl Fn(&Replay
                 );
                 reopened = true;
             }
-            Operation::Kill | Operation::LoseCatalogue => {
+            Operation::Kill | Operation::LoseCatalogue | Operation::KillAmongDeletions(_) => {
                 let killed = tempfile::tempdir().unwrap();
+                if let Operation::KillAmongDeletions(deleted) = operation {
+                    checkpoint_and_keep_the_emptied(&buffer, deleted, killed.path());
+                }
                 // Between the operations nothing is written but by the keeper, which is waited for here.
                 let turn = buffer.store.checkpointing.lock();
                 let cleaner = buffer.store.cleaner.lock();
                 copy(dir.path(), killed.path());
                 drop((turn, cleaner));
                 drop(buffer);
-                if matches!(operation, Operation::LoseCatalogue) {
+                if !matches!(operation, Operation::Kill) {
                     std::fs::remove_dir_all(killed.path().join("catalogue")).unwrap();
                 }
                 buffer = open(killed.path(), config);
@@ -260,8 +279,18 @@ fn run(operations: Vec<Operation>, config: &ReplayConfig, check: impl Fn(&Replay
     assert!(report.ok, "{report:?}");
 }
 
+/// As many cases as the environment asks for, few if it does not: each opens a store many times.
+fn few_cases() -> ProptestConfig {
+    let asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let default = ProptestConfig::default();
+    ProptestConfig {
+        cases: if asked { default.cases } else { 24 },
+        ..default
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(few_cases())]
 
     #[test]
     fn a_buffer_is_its_model(operations in operations()) {

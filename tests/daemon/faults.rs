@@ -1,0 +1,84 @@
+//! A disk that fails now and then: the daemon says so, goes on, and loses nothing.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use curiod::disk::POINTS;
+
+use crate::world::World;
+
+/// Kinds of failures, and how often each comes: every so many passages of a point.
+const KINDS: [(&str, u32, &str); 3] = [("enospc", 2, "NOSPC"), ("eio", 3, "IO"), ("short", 5, "Short")];
+
+/// The longest that the failures may let themselves be waited for.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+#[test]
+fn a_daemon_whose_disk_fails_now_and_then_at_every_step_goes_on_and_loses_nothing() {
+    every_step_fails(1, 4);
+}
+
+#[test]
+#[ignore = "takes minutes; make soak runs it"]
+fn a_daemon_whose_disk_fails_a_hundred_times_in_each_way_goes_on_and_loses_nothing() {
+    every_step_fails(4, 100);
+}
+
+/// Lets every point fail in every way, until each point has failed so often, and each kind has come so often.
+fn every_step_fails(times_a_point: u32, times_a_kind: u32) {
+    let mut world = World::new();
+    let orders = POINTS.into_iter().flat_map(|point| {
+        let fits = move |kind: &str| kind != "short" || point.ends_with(".write");
+        KINDS
+            .into_iter()
+            .filter(move |(kind, ..)| fits(kind))
+            .map(move |(kind, every, _)| format!("{point}:{every}%:{kind}"))
+    });
+    // The rarest kinds first: of several orders for one passage the first counts.
+    let mut orders: Vec<String> = orders.collect();
+    orders.reverse();
+    world.site.spawn_with_fault(&orders.join(","));
+    let start = Instant::now();
+    loop {
+        world.drop_some();
+        std::thread::sleep(Duration::from_millis(300));
+        if let Some(status) = world.site.ended() {
+            panic!("the daemon ended with {status}; log:\n{}", world.site.log());
+        }
+        let log = world.site.log();
+        let missing = missing(&log, times_a_point, times_a_kind);
+        if missing.is_empty() {
+            break;
+        }
+        assert!(
+            start.elapsed() < PATIENCE,
+            "did not fail enough: {missing:?}; log:\n{log}"
+        );
+    }
+    let stream = world.site.stream().unwrap();
+    assert_ne!(stream["state"], "failed", "{stream}");
+    world.site.kill();
+    world.nothing_went_back("after the failures");
+    world.finds_everything();
+}
+
+/// What has not yet failed often enough.
+fn missing(log: &str, times_a_point: u32, times_a_kind: u32) -> Vec<String> {
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    for line in log.lines().filter(|line| line.contains("as ordered")) {
+        let names = POINTS
+            .into_iter()
+            .filter(|point| line.contains(&format!("\"{point}\"")));
+        let kinds = KINDS.into_iter().filter(|(.., shown)| line.contains(shown));
+        for name in names.chain(kinds.map(|(kind, ..)| kind)) {
+            *seen.entry(name.to_owned()).or_default() += 1;
+        }
+    }
+    let points = POINTS.into_iter().map(|point| (point, times_a_point));
+    let kinds = KINDS.into_iter().map(|(kind, ..)| (kind, times_a_kind));
+    let rare = points
+        .chain(kinds)
+        .filter(|(name, times)| seen.get(*name).unwrap_or(&0) < times);
+    rare.map(|(name, _)| format!("{name}: {}", seen.get(name).unwrap_or(&0)))
+        .collect()
+}
