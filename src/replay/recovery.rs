@@ -50,8 +50,11 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
 
     let (catalogue, contents, start, rebuilt) = match open_catalogue(&catalogue_dir, &segments) {
         Ok((catalogue, contents, start)) => (catalogue, contents, start, None),
-        // It is whole, only not ours: rebuilding would cost what only it knows.
+        // It is whole, only not ours, or not now: rebuilding would cost what only it knows.
         Err(in_use @ ReplayError::InUse { .. }) => return Err(in_use),
+        Err(ReplayError::Io { source, action, path }) if is_no_damage(&source) => {
+            return Err(ReplayError::Io { source, action, path });
+        }
         Err(error) => {
             let why = match error {
                 ReplayError::Catalogue { detail, .. } => detail,
@@ -135,6 +138,22 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
         "opened the replay buffer"
     );
     Ok((store, report))
+}
+
+/// Whether an error is the surroundings' and says nothing about what is in a file.
+fn is_no_damage(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    let in_the_way = [
+        ErrorKind::StorageFull,
+        ErrorKind::QuotaExceeded,
+        ErrorKind::PermissionDenied,
+        ErrorKind::ReadOnlyFilesystem,
+    ];
+    let too_many_files = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    in_the_way.contains(&error.kind())
+        || too_many_files
+            .iter()
+            .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// The sealed segments that may hold copies of samples that moved on: the one of which a part was copied, and those in

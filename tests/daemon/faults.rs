@@ -7,11 +7,22 @@ use curiod::disk::POINTS;
 
 use crate::world::World;
 
-/// Kinds of failures, and how often each comes: every so many passages of a point.
-const KINDS: [(&str, u32, &str); 3] = [("enospc", 2, "NOSPC"), ("eio", 3, "IO"), ("short", 5, "Short")];
+/// Kinds of failures, and how the log shows them.
+const KINDS: [(&str, &str); 3] = [("enospc", "StorageFull"), ("eio", "Input/output"), ("short", "Short")];
+
+/// Every how many passages of a point each kind comes. What takes many steps must not fail at each of them.
+fn intervals(point: &str) -> [u32; 3] {
+    match point.split_once('.').map_or(point, |(room, _)| room) {
+        "durable" => [31, 37, 41],
+        "ingest" => [7, 11, 13],
+        "publish" | "index" | "compaction" => [2, 3, 5],
+        _ if point.starts_with("replay.append") => [7, 11, 13],
+        _ => [4, 5, 7],
+    }
+}
 
 /// The longest that the failures may let themselves be waited for.
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(400);
 
 #[test]
 fn a_daemon_whose_disk_fails_now_and_then_at_every_step_goes_on_and_loses_nothing() {
@@ -21,22 +32,28 @@ fn a_daemon_whose_disk_fails_now_and_then_at_every_step_goes_on_and_loses_nothin
 #[test]
 #[ignore = "takes minutes; make soak runs it"]
 fn a_daemon_whose_disk_fails_a_hundred_times_in_each_way_goes_on_and_loses_nothing() {
-    every_step_fails(4, 100);
+    every_step_fails(2, 100);
 }
 
 /// Lets every point fail in every way, until each point has failed so often, and each kind has come so often.
 fn every_step_fails(times_a_point: u32, times_a_kind: u32) {
     let mut world = World::new();
     let orders = POINTS.into_iter().flat_map(|point| {
-        let fits = move |kind: &str| kind != "short" || point.ends_with(".write");
-        KINDS
+        let kinds = KINDS.into_iter().zip(intervals(point));
+        let fitting = kinds.filter(|((kind, _), _)| *kind != "short" || point.ends_with(".write"));
+        // The rarest first: of several orders for one passage the first counts.
+        fitting
+            .collect::<Vec<_>>()
             .into_iter()
-            .filter(move |(kind, ..)| fits(kind))
-            .map(move |(kind, every, _)| format!("{point}:{every}%:{kind}"))
+            .rev()
+            .map(move |((kind, _), every)| format!("{point}:{every}%:{kind}"))
     });
-    // The rarest kinds first: of several orders for one passage the first counts.
-    let mut orders: Vec<String> = orders.collect();
-    orders.reverse();
+    let orders: Vec<String> = orders.collect();
+    // A disk that fails while the daemon starts ends it with a sentence; here it is to fail later.
+    world.drop_some();
+    world.site.start();
+    world.site.wait_until("generation", 1);
+    assert_eq!(world.site.stop(), Some(0));
     world.site.spawn_with_fault(&orders.join(","));
     let start = Instant::now();
     loop {
@@ -50,10 +67,7 @@ fn every_step_fails(times_a_point: u32, times_a_kind: u32) {
         if missing.is_empty() {
             break;
         }
-        assert!(
-            start.elapsed() < PATIENCE,
-            "did not fail enough: {missing:?}; log:\n{log}"
-        );
+        assert!(start.elapsed() < PATIENCE, "did not fail enough: {missing:?}");
     }
     let stream = world.site.stream().unwrap();
     assert_ne!(stream["state"], "failed", "{stream}");
@@ -69,13 +83,13 @@ fn missing(log: &str, times_a_point: u32, times_a_kind: u32) -> Vec<String> {
         let names = POINTS
             .into_iter()
             .filter(|point| line.contains(&format!("\"{point}\"")));
-        let kinds = KINDS.into_iter().filter(|(.., shown)| line.contains(shown));
-        for name in names.chain(kinds.map(|(kind, ..)| kind)) {
+        let kinds = KINDS.into_iter().filter(|(_, shown)| line.contains(shown));
+        for name in names.chain(kinds.map(|(kind, _)| kind)) {
             *seen.entry(name.to_owned()).or_default() += 1;
         }
     }
     let points = POINTS.into_iter().map(|point| (point, times_a_point));
-    let kinds = KINDS.into_iter().map(|(kind, ..)| (kind, times_a_kind));
+    let kinds = KINDS.into_iter().map(|(kind, _)| (kind, times_a_kind));
     let rare = points
         .chain(kinds)
         .filter(|(name, times)| seen.get(*name).unwrap_or(&0) < times);
