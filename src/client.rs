@@ -123,7 +123,7 @@ impl Client {
             let Some(pause) = problem.retry_after_s.map(|seconds| Duration::from_secs(seconds.max(1))) else {
                 return answer;
             };
-            if started.elapsed() + pause > PATIENCE {
+            if started.elapsed().saturating_add(pause) > PATIENCE {
                 return answer;
             }
             std::thread::sleep(pause);
@@ -177,5 +177,35 @@ impl Client {
             url: self.url.clone(),
             why: why.to_string(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::serve::problem::Kind;
+
+    #[test]
+    fn an_answer_that_asks_for_an_eternity_of_patience_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = Client::new(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let head = BufReader::new(stream.try_clone().unwrap()).lines();
+            assert!(head.map_while(Result::ok).any(|line| line.is_empty()));
+            let problem = Problem::new(Kind::NotReady, "never").retry_after(u64::MAX);
+            let body = serde_json::to_string(&problem).unwrap();
+            let length = body.len();
+            write!(stream, "HTTP/1.1 503 Busy\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+            // Closing with bytes unread would take the answer back.
+            std::io::copy(&mut stream, &mut std::io::sink()).unwrap();
+        });
+        let answer = client.post("/api/v1/novelty", &Value::Null);
+        assert!(matches!(answer, Err(ClientError::Problem(_))), "{answer:?}");
+        drop(client);
+        server.join().unwrap();
     }
 }
