@@ -57,7 +57,7 @@ impl FromStr for SourceHash {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let wrong = || IdError(format!("`{text}` is not a source hash (64 hexadecimal digits)"));
-        if text.len() != 64 || !text.is_ascii() {
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(wrong());
         }
         let mut bytes = [0; 32];
@@ -175,6 +175,7 @@ mod tests {
         assert_eq!(hash.to_string().parse(), Ok(hash));
         assert!("xyz".parse::<SourceHash>().is_err());
         assert!("é".repeat(32).parse::<SourceHash>().is_err());
+        assert!("+f".repeat(32).parse::<SourceHash>().is_err());
     }
 
     #[test]
