@@ -132,12 +132,12 @@ impl Totals {
 impl SourceMeta {
     /// The ids of its samples, those that are gone included.
     pub(super) fn ids(&self) -> impl Iterator<Item = SampleId> + use<> {
-        (self.first.0..self.first.0 + u64::from(self.samples)).map(SampleId)
+        (self.first.0..self.first.0.saturating_add(u64::from(self.samples))).map(SampleId)
     }
 
     /// The first id that is not its own.
     pub(super) fn end(&self) -> u64 {
-        self.first.0 + u64::from(self.samples).max(1)
+        self.first.0.saturating_add(u64::from(self.samples).max(1))
     }
 }
 

@@ -172,7 +172,7 @@ impl<'a> Redo<'a> {
 
     fn records(&mut self, records: Vec<Located>, from: u64) -> Result<(), ReplayError> {
         for record in records {
-            self.next_seq = self.next_seq.max(record.seq + 1);
+            self.next_seq = self.next_seq.max(record.seq.saturating_add(1));
             if u64::from(record.location.offset) >= from {
                 self.apply(record)?;
             }
