@@ -80,16 +80,31 @@ pub enum ManifestError {
 impl Manifest {
     /// Reads a generation's manifest and checks every file against it.
     pub fn read(dir: &Path, generation: Generation) -> Result<Self, ManifestError> {
-        let broken = |what: String| ManifestError::Broken(what);
+        let broken = ManifestError::Broken;
         let text = fs::read(dir.join(MANIFEST_FILE)).map_err(|e| broken(format!("{MANIFEST_FILE}: {e}")))?;
+        let manifest = Self::parse(&text, generation)?;
+        for (name, expected) in &manifest.files {
+            let found = hash_file(&dir.join(name)).map_err(|e| broken(format!("{name}: {e}")))?;
+            if found != *expected {
+                return Err(broken(format!(
+                    "{name} has the blake3 hash {found}, {MANIFEST_FILE} says {expected}"
+                )));
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// The manifest that this text is, of this generation; its files are still to be checked.
+    pub(super) fn parse(text: &[u8], generation: Generation) -> Result<Self, ManifestError> {
+        let broken = ManifestError::Broken;
         let version: FormatVersion =
-            serde_json::from_slice(&text).map_err(|e| broken(format!("{MANIFEST_FILE}: {e}")))?;
+            serde_json::from_slice(text).map_err(|e| broken(format!("{MANIFEST_FILE}: {e}")))?;
         if version.format_version > FORMAT_VERSION {
             return Err(ManifestError::Newer {
                 found: version.format_version,
             });
         }
-        let manifest: Self = serde_json::from_slice(&text).map_err(|e| broken(format!("{MANIFEST_FILE}: {e}")))?;
+        let manifest: Self = serde_json::from_slice(text).map_err(|e| broken(format!("{MANIFEST_FILE}: {e}")))?;
         if manifest.generation != generation {
             return Err(broken(format!(
                 "{MANIFEST_FILE} is that of generation {}, the folder is {}",
@@ -100,13 +115,12 @@ impl Manifest {
         if !manifest.files.contains_key(MODEL_FILE) {
             return Err(broken(format!("{MANIFEST_FILE} names no {MODEL_FILE}")));
         }
-        for (name, expected) in &manifest.files {
-            let found = hash_file(&dir.join(name)).map_err(|e| broken(format!("{name}: {e}")))?;
-            if found != *expected {
-                return Err(broken(format!(
-                    "{name} has the blake3 hash {found}, {MANIFEST_FILE} says {expected}"
-                )));
-            }
+        // A name that leads elsewhere would have another file of the machine read.
+        let is_elsewhere = |name: &&String| Path::new(name).file_name().is_none_or(|file| file != name.as_str());
+        if let Some(name) = manifest.files.keys().find(is_elsewhere) {
+            return Err(broken(format!(
+                "{MANIFEST_FILE} names `{name}`, which is no file of its folder"
+            )));
         }
         Ok(manifest)
     }
