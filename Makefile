@@ -3,6 +3,7 @@
 # make build   target/release/curiod, and curiod-engine beside it
 # make bench   the measurements of docs/BENCHMARKS.md
 # make soak    the long tests, and the daemon under arrivals for SOAK_MINUTES=30
+# make fuzz    every decoder and parser on made-up bytes, FUZZ_SECONDS=60 each
 # make install PREFIX=/usr/local: binary, libtorch, example configuration, man pages, completions
 
 PREFIX ?= /usr/local
@@ -11,7 +12,7 @@ SOAK_MINUTES ?= 30
 CARGO ?= cargo
 BINARY = $(or $(CARGO_TARGET_DIR),target)/release/curiod
 
-.PHONY: build demo test bench soak install libtorch
+.PHONY: build demo test bench soak fuzz install libtorch
 
 build: libtorch
 	$(CARGO) build --release --bins
@@ -33,6 +34,9 @@ bench: build
 soak: build
 	$(CARGO) test --release --lib -- --ignored --nocapture learn::
 	$(CARGO) bench --bench daemon -- --soak $(SOAK_MINUTES)
+
+fuzz: libtorch
+	scripts/fuzz.sh
 
 install: build
 	scripts/install.sh "$(BINARY)" "$(DESTDIR)$(PREFIX)"

@@ -8,6 +8,8 @@ const SHIM: &str = "src/torch/shim.cpp";
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed={SHIM}");
+    // Set by cargo-fuzz for what it builds.
+    println!("cargo::rustc-check-cfg=cfg(fuzzing)");
     let libtorch = std::env::var("DEP_TCH_LIBTORCH_LIB").unwrap_or_else(|_| {
         eprintln!("error: torch-sys named no libtorch");
         eprintln!("hint: run scripts/libtorch.sh, which sets up .libtorch, and build again");

@@ -23,6 +23,8 @@ pub mod daemon;
 pub mod demo;
 pub mod disk;
 pub mod durable;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gate;
 pub mod ids;
 pub mod ingest;

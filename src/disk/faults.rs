@@ -26,7 +26,7 @@ pub(super) struct Faults {
     losses: Mutex<Vec<Loss>>,
 }
 
-struct Order {
+pub(super) struct Order {
     at: String,
     nth: u64,
     repeats: Repeats,
@@ -277,7 +277,7 @@ fn die() -> ! {
     }
 }
 
-fn parse(text: &str) -> Result<Vec<Order>, String> {
+pub(super) fn parse(text: &str) -> Result<Vec<Order>, String> {
     text.split(',').map(parse_order).collect()
 }
 

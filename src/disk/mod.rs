@@ -9,6 +9,8 @@
 //! time from then on, `NTH%` every NTH time.
 
 mod faults;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -258,3 +258,17 @@ fn failed(error: DurableError) -> LearnError {
         source: error.source,
     }
 }
+
+/// What reading `learner.json` promises about any bytes: what is believed is written as one that says the same.
+#[cfg(any(test, fuzzing))]
+pub fn checkpoint_facts(bytes: &[u8]) {
+    let Ok(facts) = serde_json::from_slice::<Facts>(bytes) else {
+        return;
+    };
+    let written = serde_json::to_vec_pretty(&facts);
+    let again = written.and_then(|text| serde_json::from_slice::<Facts>(&text));
+    let again = again.and_then(serde_json::to_value);
+    let same =
+        serde_json::to_value(&facts).is_ok_and(|facts| again.is_ok_and(|again| crate::fuzzing::alike(&facts, &again)));
+    assert!(same, "{} is not read as it was written", String::from_utf8_lossy(bytes));
+}

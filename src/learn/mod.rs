@@ -21,6 +21,8 @@ use std::path::PathBuf;
 
 pub use adamw::AdamW;
 pub use batch::{Batch, Draft, Pixels};
+#[cfg(any(test, fuzzing))]
+pub use checkpoint::checkpoint_facts;
 pub use health::Health;
 pub use learner::{Learner, LearnerSetup, StepReport};
 pub use objective::{Loss, Numerics, Objective, Views};

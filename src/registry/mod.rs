@@ -3,6 +3,8 @@
 //! given; its files hash to what its manifest says; `latest` always names a whole generation, whenever the process
 //! is killed.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod gate_thread;
 pub mod layout;
 mod manifest;

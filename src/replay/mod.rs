@@ -11,6 +11,8 @@ mod contents;
 mod curator;
 mod entries;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod keeper;
 mod log;
 mod pending;

@@ -3,6 +3,8 @@
 //! its content, never by its name.
 
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod jpeg;
 mod raster;
 mod resize;

@@ -10,6 +10,8 @@ mod dashboard;
 mod encoder;
 mod events;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guard;
 mod http;
 pub mod index;

@@ -70,6 +70,12 @@ fn reduction(header: &Header, image_px: u32) -> Option<u32> {
     [8, 4].into_iter().find(|by| is_large && short / by >= image_px)
 }
 
+/// The picture at a part of its size, however small it is.
+#[cfg(any(test, fuzzing))]
+pub(super) fn decode_reduced(bytes: &[u8], header: &Header, reduction: u32) -> Option<RgbImage> {
+    reduced::decode(bytes, (header.width, header.height), reduction)
+}
+
 fn decode_in_full(bytes: &[u8], header: &Header) -> Result<RgbImage, Rejection> {
     // Strictly first, for only so a cut or damaged scan is told from a whole one.
     let mut decoded = open(bytes, true).decode();
