@@ -112,7 +112,7 @@ pub fn decode(bytes: &[u8], limits: &ImageLimits, image_px: u32) -> Result<Image
     let header = probe(bytes, limits)?;
     let picture = match header.format {
         Format::Jpeg => jpeg::decode(bytes, &header, image_px)?,
-        format => raster::decode(bytes, format)?,
+        _ => raster::decode(bytes, &header)?,
     };
     let short = header.width.min(header.height);
     let (width, height) = resize::shorter_side_to(header.width, header.height, image_px.min(short));

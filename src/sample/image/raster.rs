@@ -34,8 +34,15 @@ pub(super) fn probe(bytes: &[u8], format: Format) -> Result<Header, Rejection> {
 }
 
 /// The whole picture. The header has been found within the limits.
-pub(super) fn decode(bytes: &[u8], format: Format) -> Result<Picture, Rejection> {
+pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Picture, Rejection> {
+    let format = header.format;
     let mut decoder = open(bytes, format)?;
+    if format == Format::Gif {
+        // A frame that is not the whole picture is unpacked on its own, and may say that it is larger than the picture.
+        let mut limits = image::Limits::no_limits();
+        limits.max_alloc = Some(u64::from(header.width) * u64::from(header.height) * 4);
+        decoder.set_limits(limits).map_err(|error| rejected(format, &error))?;
+    }
     // Metadata that can not be read is no reason to refuse the picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let picture = DynamicImage::from_decoder(decoder).map_err(|error| rejected(format, &error))?;

@@ -236,6 +236,18 @@ fn a_picture_over_a_limit_is_refused_by_its_header() {
 }
 
 #[test]
+fn a_frame_larger_than_its_picture_gets_no_memory() {
+    let gif = |side: u16| {
+        // A picture of 2 x 2 without a palette, a frame with two colours, and no pixel.
+        let [low, high] = side.to_le_bytes();
+        let descriptor = [b',', 0, 0, 0, 0, low, high, low, high, 0x80, 0, 0, 0, 255, 255, 255];
+        [b"GIF89a\x02\0\x02\0\0\0\0", &descriptor[..], &[2, 1, 0x2c, 0, b';']].concat()
+    };
+    assert_eq!(decode(&gif(16_000), &LIMITS, 64).unwrap_err().reason, Reason::Limits);
+    assert_ne!(decode(&gif(1), &LIMITS, 64).map_err(|r| r.reason), Err(Reason::Limits));
+}
+
+#[test]
 fn a_picture_cut_anywhere_is_rejected_and_never_panics() {
     let Some(data) = test_data() else { return };
     for name in [
@@ -315,7 +327,7 @@ fn resize_whole(path: &Path, px: u32) -> Vec<u8> {
     let header = probe(&bytes, &LIMITS).unwrap();
     let picture = match header.format {
         Format::Jpeg => jpeg::decode(&bytes, &header, px).unwrap(),
-        format => raster::decode(&bytes, format).unwrap(),
+        _ => raster::decode(&bytes, &header).unwrap(),
     };
     let (width, height) = resize::shorter_side_to(header.width, header.height, px);
     resize::resize(&picture.pixels, picture.extent, width, height).into_raw()
