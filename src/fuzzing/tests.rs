@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every target by its name. `tests/fuzz/targets` has a file for each.
-const TARGETS: [(&str, fn(&[u8])); 17] = [
+/// A target by its name.
+type Target = (&'static str, fn(&[u8]));
+
+/// Every target. `tests/fuzz/targets` has a file for each.
+const TARGETS: [Target; 17] = [
     ("bmp", super::bmp),
     ("catalogue", super::catalogue),
     ("checkpoint", super::checkpoint),
