@@ -8,6 +8,7 @@ pub mod fuzzing;
 mod jpeg;
 mod raster;
 mod resize;
+mod webp;
 
 pub use format::Format;
 pub use resize::{eval_view, resize_bilinear};

@@ -87,6 +87,13 @@ for compression in ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group
     save("tiff", compression, picture(mode), format="TIFF", compression=compression)
 save("tiff", "predictor", picture("RGB"), format="TIFF", compression="tiff_lzw", tiffinfo={317: 2})
 
+# A picture that is larger than its file says, in the file and in a frame.
+for name in ["lossy-alpha", "animated"]:
+    file = (SEEDS / "webp" / name).read_bytes()
+    at = file.index(b"\x9d\x01\x2a") + 3
+    larger = struct.pack("<HH", 16383, 16000)
+    write("webp", name + "-picture-larger", file[:at], larger, file[at + 4 :])
+
 # A small GIF and PNG that claim to be huge, and a chunk that unpacks to much more than it is.
 save("gif", "huge", Image.new("P", (4000, 60)), format="GIF")
 FRAME = struct.pack("<BHHHHB", ord(","), 0, 0, 16000, 16000, 0x80) + bytes([0, 0, 0, 255, 255, 255])

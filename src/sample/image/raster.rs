@@ -6,13 +6,19 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, Rgb, RgbImage};
 
 use super::format::Format;
-use super::{Header, Picture};
+use super::{Header, Picture, webp};
 use crate::sample::{Reason, Rejection};
 
 /// What the header says; no pixel is decoded.
 pub(super) fn probe(bytes: &[u8], format: Format) -> Result<Header, Rejection> {
     let decoder = open(bytes, format)?;
     let (width, height) = decoder.dimensions();
+    if format == Format::WebP && !webp::sizes_agree(bytes, (width, height)) {
+        return Err(Rejection::new(
+            Reason::Corrupt,
+            "the WebP says another size than the picture in it",
+        ));
+    }
     let pixels = u64::from(width) * u64::from(height);
     // The decoder's own output, then the RGB made from it; between them some decoders' working copy of a frame, or
     // the 8-bit picture whose transparency is removed.

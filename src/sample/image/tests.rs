@@ -248,6 +248,31 @@ fn a_frame_larger_than_its_picture_gets_no_memory() {
 }
 
 #[test]
+fn a_webp_whose_picture_is_larger_than_it_says_is_refused_by_its_header() {
+    let chunk = |name: &[u8; 4], data: &[u8]| [name, &(data.len() as u32).to_le_bytes()[..], data].concat();
+    let lossy = |side: u16| {
+        let [low, high] = side.to_le_bytes();
+        chunk(b"VP8 ", &[0, 0, 0, 0x9d, 0x01, 0x2a, low, high, low, high])
+    };
+    let file = |flags: u8, rest: Vec<u8>| {
+        // 16 x 16 pixels.
+        let head = chunk(b"VP8X", &[flags, 0, 0, 0, 15, 0, 0, 15, 0, 0]);
+        chunk(b"RIFF", &[b"WEBP", &head[..], &rest].concat())
+    };
+    let animated = |coded: &[u8]| {
+        // A frame of 8 x 8 pixels.
+        let head = [0, 0, 0, 0, 0, 0, 7, 0, 0, 7, 0, 0, 1, 0, 0, 0];
+        let rest = [chunk(b"ANIM", &[0; 6]), chunk(b"ANMF", &[&head, coded].concat())].concat();
+        file(2, rest)
+    };
+    let transparent = |side| [chunk(b"ALPH", &[0, 0]), lossy(side)].concat();
+    let refused = |bytes: Vec<u8>| probe(&bytes, &LIMITS).is_err_and(|why| why.detail.contains("another size"));
+    assert!(refused(file(0, lossy(16_383))) && !refused(file(0, lossy(16))));
+    assert!(refused(animated(&lossy(16))) && !refused(animated(&lossy(8))));
+    assert!(refused(animated(&transparent(9))) && !refused(animated(&transparent(8))));
+}
+
+#[test]
 fn a_picture_cut_anywhere_is_rejected_and_never_panics() {
     let Some(data) = test_data() else { return };
     for name in [
