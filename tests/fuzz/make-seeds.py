@@ -94,6 +94,11 @@ for name in ["lossy-alpha", "animated"]:
     larger = struct.pack("<HH", 16383, 16000)
     write("webp", name + "-picture-larger", file[:at], larger, file[at + 4 :])
 
+# Metadata that are longer than the file.
+file = (SEEDS / "webp" / "turned").read_bytes()
+at = file.index(b"EXIF") + 4
+write("webp", "metadata-longer", file[:at], struct.pack("<I", 2**32 - 16), file[at + 4 :])
+
 # A small GIF and PNG that claim to be huge, and a chunk that unpacks to much more than it is.
 save("gif", "huge", Image.new("P", (4000, 60)), format="GIF")
 FRAME = struct.pack("<BHHHHB", ord(","), 0, 0, 16000, 16000, 0x80) + bytes([0, 0, 0, 255, 255, 255])

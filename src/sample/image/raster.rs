@@ -50,13 +50,16 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<Picture, Rejection
         decoder.set_limits(limits).map_err(|error| rejected(format, &error))?;
     }
     // Metadata that can not be read is no reason to refuse the picture.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let orientation = match format {
+        Format::WebP => webp::orientation(bytes),
+        _ => decoder.orientation().ok(),
+    };
     let picture = DynamicImage::from_decoder(decoder).map_err(|error| rejected(format, &error))?;
     let pixels = over_white(picture);
     Ok(Picture {
         extent: (pixels.width().into(), pixels.height().into()),
         pixels,
-        orientation,
+        orientation: orientation.unwrap_or(Orientation::NoTransforms),
     })
 }
 
