@@ -22,21 +22,24 @@ fn intervals(point: &str) -> [u32; 3] {
 }
 
 /// The longest that the failures may let themselves be waited for.
-const PATIENCE: Duration = Duration::from_secs(400);
+const PATIENCE: Duration = Duration::from_secs(1_200);
 
 #[test]
-fn a_daemon_whose_disk_fails_now_and_then_at_every_step_goes_on_and_loses_nothing() {
-    every_step_fails(1, 4);
+fn a_daemon_whose_disk_fails_now_and_then_goes_on_and_loses_nothing() {
+    // Steps that come with each file; it takes minutes until each of the rarer ones has failed.
+    let frequent = |point: &&str| point.starts_with("ingest.") || point.starts_with("replay.");
+    let points: Vec<&str> = POINTS.into_iter().filter(frequent).collect();
+    every_step_fails(&points, 1, 4);
 }
 
 #[test]
 #[ignore = "takes minutes; make soak runs it"]
 fn a_daemon_whose_disk_fails_a_hundred_times_in_each_way_goes_on_and_loses_nothing() {
-    every_step_fails(2, 100);
+    every_step_fails(&POINTS, 2, 100);
 }
 
-/// Lets every point fail in every way, until each point has failed so often, and each kind has come so often.
-fn every_step_fails(times_a_point: u32, times_a_kind: u32) {
+/// Lets every point fail in every way, until each of `points` has failed so often, and each kind has come so often.
+fn every_step_fails(points: &[&str], times_a_point: u32, times_a_kind: u32) {
     let mut world = World::new();
     let orders = POINTS.into_iter().flat_map(|point| {
         let kinds = KINDS.into_iter().zip(intervals(point));
@@ -63,7 +66,7 @@ fn every_step_fails(times_a_point: u32, times_a_kind: u32) {
             panic!("the daemon ended with {status}; log:\n{}", world.site.log());
         }
         let log = world.site.log();
-        let missing = missing(&log, times_a_point, times_a_kind);
+        let missing = missing(&log, points, times_a_point, times_a_kind);
         if missing.is_empty() {
             break;
         }
@@ -77,7 +80,7 @@ fn every_step_fails(times_a_point: u32, times_a_kind: u32) {
 }
 
 /// What has not yet failed often enough.
-fn missing(log: &str, times_a_point: u32, times_a_kind: u32) -> Vec<String> {
+fn missing(log: &str, points: &[&str], times_a_point: u32, times_a_kind: u32) -> Vec<String> {
     let mut seen: BTreeMap<String, u32> = BTreeMap::new();
     for line in log.lines().filter(|line| line.contains("as ordered")) {
         let names = POINTS
@@ -88,7 +91,7 @@ fn missing(log: &str, times_a_point: u32, times_a_kind: u32) -> Vec<String> {
             *seen.entry(name.to_owned()).or_default() += 1;
         }
     }
-    let points = POINTS.into_iter().map(|point| (point, times_a_point));
+    let points = points.iter().map(|point| (*point, times_a_point));
     let kinds = KINDS.into_iter().map(|(kind, _)| (kind, times_a_kind));
     let rare = points
         .chain(kinds)
