@@ -5,6 +5,8 @@
 # make soak    the long tests, and the daemon under arrivals for SOAK_MINUTES=30
 # make fuzz    every decoder and parser on made-up bytes, FUZZ_SECONDS=60 each
 # make install PREFIX=/usr/local: binary, libtorch, example configuration, man pages, completions
+# make deb     target/debian/curiod_*.deb, for Debian 12 and later
+# make service-test  as root: the package and its service on a Debian 12 of its own, through kills, upgrade and purge
 
 PREFIX ?= /usr/local
 MINUTES ?= 3
@@ -12,7 +14,7 @@ SOAK_MINUTES ?= 30
 CARGO ?= cargo
 BINARY = $(or $(CARGO_TARGET_DIR),target)/release/curiod
 
-.PHONY: build demo test bench soak fuzz install libtorch
+.PHONY: build demo test bench soak fuzz install deb service-test libtorch
 
 build: libtorch
 	$(CARGO) build --release --bins
@@ -39,4 +41,10 @@ fuzz: libtorch
 	scripts/fuzz.sh
 
 install: build
-	scripts/install.sh "$(BINARY)" "$(DESTDIR)$(PREFIX)"
+	DESTDIR="$(DESTDIR)" scripts/install.sh "$(BINARY)" "$(PREFIX)"
+
+deb: build
+	scripts/deb.sh
+
+service-test: build
+	scripts/service-test.sh
