@@ -37,6 +37,7 @@ number() { # KEY: of the only stream's status; nothing while it is null
   curiod status --json 2>/dev/null | sed -n "s/^ *\"$1\": \([0-9]\+\),\?$/\1/p"
 }
 is() { [ "$(number "$1")" = "$2" ]; }
+more_than() { [ "$(number sources_accepted)" -gt "$1" ]; } # COUNT
 all_searchable() { # COUNT
   is sources_accepted "$1" && is index_covered "$1" && is index_total "$1"
 }
@@ -94,17 +95,17 @@ until_true 60 "it answers" answers
 [ "$(main_pid)" = "$pid" ] && [ "$(property ActiveState)" = active ]
 ok "a reload is taken over and a broken configuration refused, in the same process"
 
-cp microscope/*.jpg "$INBOX" &
+for file in microscope/*.jpg; do cp "$file" "$INBOX"; sleep 0.03; done &
 copying=$!
-sleep 0.3
-before=$(number sources_accepted)
+until_true 60 "it takes some of them" more_than "$first"
 kill -9 "$pid"
+[ "$(find "$INBOX" -type f | wc -l)" -lt "$(find trash microscope -type f | wc -l)" ] || failed "it took them all too soon"
 wait "$copying"
 until_true 60 "another process is ready" another_process "$pid"
 until_true 60 "it answers" answers
 all=$(distinct trash microscope)
 until_true 120 "all $all pictures are taken and searchable" all_searchable "$all"
-ok "killed while it took files ($before were acknowledged): restarted, and all $all pictures are there, each once"
+ok "killed while it took files: restarted, and all $all pictures are there, each once"
 
 printf '[Service]\nWatchdogSec=10\n' >"$DROP_INS/short-watchdog.conf"
 systemctl daemon-reload
@@ -176,6 +177,7 @@ CURIOD_PURGE_DATA=1 quietly apt-get purge --yes curiod
 [ ! -e "$STATE" ] && [ -d "$INBOX" ] && [ -n "$(ls "$INBOX" "$(dirname "$INBOX")")" ]
 ok "installed again, it knows all it knew; CURIOD_PURGE_DATA=1 removes what it has learnt"
 
-journalctl --no-pager --output=cat -u curiod | grep -c '"level":"ERROR"\|panicked' >errors || true
-ok "in its log are $(cat errors) errors (the refused configurations are among them)"
+journalctl --no-pager --output=cat --priority=err _UID="$(id -u curiod)" | grep -v "kept the running configuration" >output || true
+[ ! -s output ] || { cat output; failed "its log tells of errors"; }
+ok "its log tells of no error but the refused reload"
 echo passed >result
