@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,8 @@ pub(super) struct Catalogue {
     /// What has one value.
     sys: Tree,
     db: Db,
+    /// Whether a call failed. sled refuses every call after a write that failed.
+    has_failed: AtomicBool,
 }
 
 impl Catalogue {
@@ -120,7 +123,13 @@ impl Catalogue {
             seen: db.open_tree("seen")?,
             sys: db.open_tree("sys")?,
             db,
+            has_failed: AtomicBool::new(false),
         })
+    }
+
+    /// Whether a call failed: then it is of no use until it is opened again.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
     }
 
     /// How far the catalogue follows the log. `None`: it is empty, or of another version.
@@ -169,12 +178,12 @@ impl Catalogue {
         })
     }
 
-    /// Every source and every duplicate of the ledger.
-    pub(super) fn each_ledger(&self, mark: &Mark, mut each: impl FnMut(LedgerItem)) -> Result<(), ReplayError> {
-        let expected = mark.state.totals.sources + mark.state.duplicates;
+    /// Every source and every duplicate of the ledger. How many there are: those that the mark counts, and any that were
+    /// written after it.
+    pub(super) fn each_ledger(&self, mark: &Mark, mut each: impl FnMut(LedgerItem)) -> Result<u64, ReplayError> {
+        let expected = mark.listed.keys;
         let count = self.guarded(|| {
             let mut count = 0;
-            // Sources that were committed after the mark may be here already; so this is no exact count.
             for item in self.hash.iter() {
                 let (key, value) = item?;
                 each(entries::read_ledger(&key, &value).ok_or_else(|| undecodable("hash"))?);
@@ -182,18 +191,24 @@ impl Catalogue {
             }
             Ok(count)
         })?;
-        self.compare("sources and duplicates", count.min(expected), expected)
+        self.compare("sources and duplicates", count.min(expected), expected)?;
+        Ok(count)
     }
 
-    /// Where every record of the ledger is.
-    pub(super) fn each_place(&self, mut each: impl FnMut(Location)) -> Result<(), ReplayError> {
-        self.guarded(|| {
+    /// Where every record of the ledger is. How many there are, as [`Catalogue::each_ledger`] says it.
+    pub(super) fn each_place(&self, mark: &Mark, mut each: impl FnMut(Location)) -> Result<u64, ReplayError> {
+        let expected = mark.listed.places;
+        let count = self.guarded(|| {
+            let mut count = 0;
             for item in self.place.iter() {
                 let (_, value) = item?;
                 each(entries::read_location(&mut Fields::new(&value)).ok_or_else(|| undecodable("place"))?);
+                count += 1;
             }
-            Ok(())
-        })
+            Ok(count)
+        })?;
+        self.compare("records of sources and duplicates", count.min(expected), expected)?;
+        Ok(count)
     }
 
     /// A source that was taken.
@@ -373,11 +388,13 @@ impl Catalogue {
     }
 
     fn guarded<T>(&self, call: impl FnOnce() -> sled::Result<T>) -> Result<T, ReplayError> {
-        match catch_unwind(AssertUnwindSafe(call)) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(failed(&self.dir, &error.to_string())),
-            Err(_) => Err(failed(&self.dir, "sled panicked")),
-        }
+        let detail = match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "sled panicked".to_owned(),
+        };
+        self.has_failed.store(true, Ordering::Relaxed);
+        Err(failed(&self.dir, &detail))
     }
 }
 

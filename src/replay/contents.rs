@@ -47,6 +47,24 @@ impl<T> Lookup<T> {
     }
 }
 
+/// How many entries the ledger has. Damage may cost some, so that they are fewer than were taken for life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// Sources by hash, and duplicates.
+    pub(super) keys: u64,
+    /// Records of them.
+    pub(super) places: u64,
+}
+
+/// What the ledger had of a record before: what is in both was counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Before {
+    /// Whether its key was listed.
+    pub(super) listed: bool,
+    /// Where the record was.
+    pub(super) place: Option<Location>,
+}
+
 /// The contents of a store.
 #[derive(Default)]
 pub(super) struct Contents {
@@ -64,6 +82,7 @@ pub(super) struct Contents {
     pub(super) gone_bytes: BTreeMap<u32, u64>,
     pub(super) quarantine: BTreeMap<String, (QuarantineEntry, Location)>,
     quarantine_by_age: BTreeSet<(i64, String)>,
+    pub(super) listed: Listed,
     pub(super) state: State,
     pub(super) ranks: ErrorRanks,
     pub(super) pending: Pending,
@@ -78,6 +97,7 @@ impl Contents {
             location,
             exam: sample.exam.then_some(sample.source),
         };
+        self.state.next_id = self.state.next_id.max(sample.id.0.saturating_add(1));
         self.pending.samples.insert(sample.id.0, Some(kept));
         self.load_sample(sample.id, kept);
     }
@@ -139,31 +159,34 @@ impl Contents {
         slot.map(|slot| slot.signals = signals).is_some()
     }
 
-    /// A source is in the ledger here; `before` is where its record was.
-    pub(super) fn add_source(&mut self, meta: SourceMeta, location: Location, before: Option<Location>) {
+    /// A source is in the ledger here.
+    pub(super) fn add_source(&mut self, meta: SourceMeta, location: Location, before: Before) {
+        self.listed.keys += u64::from(!before.listed);
         self.state.next_id = self.state.next_id.max(meta.end());
         self.state.totals = self.state.totals.max(meta.totals);
-        self.move_ledger(LedgerKey::Source(meta.first.0), location, before);
+        self.move_ledger(LedgerKey::Source(meta.first.0), location, before.place);
         self.pending.sources.insert(meta.hash, meta);
     }
 
-    /// A duplicate is in the ledger here; `before` is where its record was.
+    /// A duplicate is in the ledger here.
     pub(super) fn add_duplicate(
         &mut self,
         number: u64,
         key: (SourceHash, PathKey),
         location: Location,
-        before: Option<Location>,
+        before: Before,
     ) {
+        self.listed.keys += u64::from(!before.listed);
         self.state.duplicates = self.state.duplicates.max(number);
-        self.move_ledger(LedgerKey::Duplicate(number), location, before);
+        self.move_ledger(LedgerKey::Duplicate(number), location, before.place);
         self.pending.duplicates.insert(key, number);
     }
 
     /// A record of the ledger is here; `before` is where it was.
     pub(super) fn move_ledger(&mut self, key: LedgerKey, location: Location, before: Option<Location>) {
-        if let Some(before) = before {
-            self.release(before);
+        match before {
+            Some(before) => self.release(before),
+            None => self.listed.places += 1,
         }
         self.keep(location);
         self.pending.places.insert(key, location);

@@ -4,6 +4,7 @@
 use crate::clock::Timestamp;
 use crate::ids::{SampleId, SourceHash};
 
+use super::contents::Listed;
 use super::fields::{Fields, put_bytes};
 use super::pending::{Kept, LedgerKey, PathKey, Signals};
 use super::record::{Entry, Head, KIND_QUARANTINE, SourceMeta, State, Totals};
@@ -11,7 +12,7 @@ use super::segment::Location;
 use super::types::{FileVerdict, QuarantineEntry, SeenFile};
 
 /// The version of everything in the catalogue. Another one is rebuilt from the segments.
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
 
 /// How far the catalogue follows the log, and what must be in it then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(super) struct Mark {
     pub(super) samples: u64,
     /// Files in quarantine in `idx`.
     pub(super) quarantined: u64,
+    /// Entries of the ledger.
+    pub(super) listed: Listed,
     pub(super) state: State,
 }
 
@@ -203,7 +206,8 @@ impl Mark {
         let mut out = vec![FORMAT_VERSION];
         out.extend_from_slice(&self.uid.to_le_bytes());
         out.extend_from_slice(&self.segment.to_le_bytes());
-        for number in [self.offset, self.samples, self.quarantined] {
+        let Listed { keys, places } = self.listed;
+        for number in [self.offset, self.samples, self.quarantined, keys, places] {
             out.extend_from_slice(&number.to_le_bytes());
         }
         self.state.write(&mut out);
@@ -221,6 +225,10 @@ impl Mark {
             offset: fields.u64()?,
             samples: fields.u64()?,
             quarantined: fields.u64()?,
+            listed: Listed {
+                keys: fields.u64()?,
+                places: fields.u64()?,
+            },
             state: State::read(&mut fields)?,
         })
     }

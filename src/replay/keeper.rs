@@ -40,7 +40,10 @@ impl Keeper {
                 wait = match tend(&store, &mut checkpointed, || !stopped.is_empty()) {
                     Ok(()) => LOOK_EVERY,
                     Err(error) => {
-                        error!(%error, "failed to tend the replay buffer; trying again");
+                        // A catalogue that stays failed was named once, and is in the state and the metrics.
+                        if !store.catalogue_failed() {
+                            error!(%error, "failed to tend the replay buffer; trying again");
+                        }
                         AFTER_ERROR
                     }
                 };
@@ -58,6 +61,9 @@ impl Keeper {
 }
 
 fn tend(store: &Store, checkpointed: &mut Instant, stopped: impl Fn() -> bool) -> Result<(), ReplayError> {
+    if store.catalogue_failed() {
+        store.reopen_catalogue()?;
+    }
     while !stopped() && store.compact()? {
         if store.much_emptied() {
             break;

@@ -318,7 +318,7 @@ impl Log {
     }
 
     /// Writes the footer of the segment that is written to; the next batch opens another.
-    fn seal(&mut self) -> Result<(), ReplayError> {
+    pub(super) fn seal(&mut self) -> Result<(), ReplayError> {
         let Some(active) = &self.active else {
             return Ok(());
         };

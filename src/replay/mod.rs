@@ -5,6 +5,7 @@
 //! Append-only [segments](segment) are the truth; the [catalogue] in sled follows them at checkpoints and can be rebuilt;
 //! ids, places and priorities are in RAM. No tensors here: contents are bytes.
 
+mod carried;
 mod catalogue;
 mod compaction;
 mod contents;
@@ -21,6 +22,7 @@ mod record;
 mod recovery;
 mod redo;
 mod remover;
+mod reopening;
 mod segment;
 mod selector;
 mod store;
@@ -124,20 +126,23 @@ impl ReplayBuffer {
 
     /// A file as it was when it was last looked at. A cache: it may have forgotten.
     pub fn seen(&self, path: &[u8]) -> Option<(SeenFile, FileVerdict)> {
-        self.store.catalogue.seen(path).unwrap_or_else(|error| {
-            error!(%error, "failed to look up a file");
-            None
-        })
+        self.store
+            .catalogue()
+            .and_then(|catalogue| catalogue.seen(path))
+            .unwrap_or_else(|error| {
+                error!(%error, "failed to look up a file");
+                None
+            })
     }
 
     /// Remembers files as they are now.
     pub fn record_seen(&self, files: &[(Vec<u8>, SeenFile, FileVerdict)]) -> Result<(), ReplayError> {
-        self.store.catalogue.record_seen(files)
+        self.store.catalogue()?.record_seen(files)
     }
 
     /// Forgets a file, so that it will be read again.
     pub fn forget_seen(&self, path: &[u8]) -> Result<(), ReplayError> {
-        self.store.catalogue.forget_seen(path)
+        self.store.catalogue()?.forget_seen(path)
     }
 
     /// The buffer in numbers.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use tracing::{error, info, warn};
 
 use crate::clock::{Clock, SystemClock};
@@ -16,6 +16,7 @@ use crate::config::ReplayConfig;
 use crate::ids::SampleId;
 use crate::limits::SEGMENT_BYTES_MAX;
 
+use super::carried::Carried;
 use super::catalogue::{self, Catalogue};
 use super::compaction::Cleaner;
 use super::contents::{Contents, Slot};
@@ -24,8 +25,8 @@ use super::entries::Mark;
 use super::log::{Log, Segment, Segments};
 use super::record::Cause;
 use super::redo::{Redo, Start};
-use super::segment::{self, BadRecord, HEADER_LEN, Identity};
-use super::store::{Memory, Store};
+use super::segment::{self, BadRecord, HEADER_LEN, Identity, Location};
+use super::store::{Marks, Memory, Store};
 use super::types::{OpenReport, ReplayError};
 
 /// A segment below this many bytes is not sealed, however small the buffer.
@@ -48,7 +49,8 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
         seed,
     })?);
 
-    let (catalogue, contents, start, rebuilt) = match open_catalogue(&catalogue_dir, &segments) {
+    let mut carried = Carried::default();
+    let (catalogue, contents, start, rebuilt) = match open_catalogue(&catalogue_dir, &segments, &mut carried) {
         Ok((catalogue, contents, start)) => (catalogue, contents, start, None),
         // It is whole, only not ours, or not now: rebuilding would cost what only it knows.
         Err(in_use @ ReplayError::InUse { .. }) => return Err(in_use),
@@ -64,7 +66,9 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
             error!(
                 why,
                 moved_to = %aside.display(),
-                "moved a catalogue aside that could not be used; rebuilding it from the segments, no sample is lost"
+                hint = "nothing to do: it is rebuilt from the segments, and files whose samples are lost are taken again \
+                        if they still are in the inbox",
+                "moved a catalogue aside that could not be used"
             );
             let catalogue = Catalogue::open(&catalogue_dir)?;
             (catalogue, Contents::default(), Start::default(), Some(why))
@@ -75,26 +79,35 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
     let tail = redo.finish();
 
     let mut contents = tail.contents;
+    if rebuilt.is_some() {
+        carried.add_to(&mut contents);
+    }
     let quarantined_records = tail.bad.len() as u64;
-    let damaged = [
-        damaged_samples(&contents, &tail.bad),
-        lost_samples(&contents, &segments),
-    ]
-    .concat();
+    let damaged = damaged_samples(&contents, &tail.bad);
     contents.state.next_seq = contents.state.next_seq.max(tail.next_seq);
     let active = match tail.last {
         Some(last) => last.cut(&segments)?,
         None => None,
     };
+    for unsealed in tail.unsealed {
+        if let Err(error) = unsealed.seal(&segments) {
+            warn!(%error, "failed to seal a damaged segment; the next rebuild names its damage again");
+        }
+    }
     let last_number = segments.sizes().last().map_or(0, |(number, _)| *number);
     let segment_bytes = (config.bytes_max / 64).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-    let log = Log::new(
+    let mut log = Log::new(
         Arc::clone(&segments),
         active,
         last_number,
         contents.state.next_seq,
         segment_bytes,
     );
+    if quarantined_records > 0
+        && let Err(error) = log.seal()
+    {
+        warn!(%error, "failed to seal a damaged segment; the next open names its damage again");
+    }
     let cleaner = Cleaner::beginning_with(first_to_clean(&contents, &segments, log.active_number()));
     let curator = Curator::new(config, segments.identity.seed, &mut contents);
     let mut memory = Memory::new(contents, curator);
@@ -118,12 +131,15 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
         memory: Mutex::new(memory),
         changed: Condvar::new(),
         catalogue_bytes: catalogue.disk_bytes().into(),
-        catalogue,
+        checkpointing: Mutex::new(Marks {
+            durable: catalogue.mark()?,
+            begun: None,
+        }),
+        catalogue: RwLock::new(Some(catalogue)),
         cleaner: Mutex::new(cleaner),
-        checkpointing: Mutex::new(()),
     };
     if report.rebuilt.is_some() {
-        store.checkpoint()?;
+        store.checkpoint_if(true)?;
     }
     let report = OpenReport {
         elapsed: started.elapsed(),
@@ -184,6 +200,7 @@ fn delete_unfinished_segment(dir: &Path) -> Result<(), ReplayError> {
 pub(super) fn find_segments(dir: &Path, write: bool, new: impl FnOnce() -> Identity) -> Result<Segments, ReplayError> {
     let mut identity = None;
     let mut found = Vec::new();
+    let mut damaged = Vec::new();
     for (number, path) in segment::list(dir)? {
         let file = OpenOptions::new().read(true).write(write).open(&path);
         let file = file.map_err(ReplayError::io("open", &path))?;
@@ -196,7 +213,7 @@ pub(super) fn find_segments(dir: &Path, write: bool, new: impl FnOnce() -> Ident
                 });
             }
             (Some(theirs), _) => identity = Some(theirs),
-            (None, _) => warn!(segment = %path.display(), "found a segment with a damaged header"),
+            (None, _) => damaged.push((number, path.clone())),
         }
         found.push((number, Arc::new(file), bytes));
     }
@@ -210,6 +227,21 @@ pub(super) fn find_segments(dir: &Path, write: bool, new: impl FnOnce() -> Ident
             });
         }
     };
+    for (number, path) in damaged {
+        let file = found.iter().find(|(found, ..)| *found == number);
+        match file
+            .filter(|_| write)
+            .map(|(_, file, _)| segment::write_header(file, &path, number, identity))
+        {
+            Some(Ok(())) => warn!(segment = %path.display(), "wrote the damaged header of a segment anew"),
+            Some(Err(error)) => warn!(%error, "failed to write the damaged header of a segment anew"),
+            None => warn!(
+                segment = %path.display(),
+                hint = "the next start of the daemon writes it anew",
+                "found a segment with a damaged header"
+            ),
+        }
+    }
     let segments = Segments::new(dir, identity);
     for (number, file, bytes) in found {
         segments.insert(number, Segment { file, bytes });
@@ -217,10 +249,19 @@ pub(super) fn find_segments(dir: &Path, write: bool, new: impl FnOnce() -> Ident
     Ok(segments)
 }
 
-fn open_catalogue(dir: &Path, segments: &Segments) -> Result<(Catalogue, Contents, Start), ReplayError> {
+fn open_catalogue(
+    dir: &Path,
+    segments: &Segments,
+    carried: &mut Carried,
+) -> Result<(Catalogue, Contents, Start), ReplayError> {
     let catalogue = Catalogue::open(dir)?;
-    let (contents, start) = load(&catalogue, dir, segments)?;
-    Ok((catalogue, contents, start))
+    match load(&catalogue, dir, segments) {
+        Ok((contents, start)) => Ok((catalogue, contents, start)),
+        Err(error) => {
+            *carried = Carried::from(&catalogue, segments.identity.uid);
+            Err(error)
+        }
+    }
 }
 
 /// What the catalogue says, and where the log goes on after it.
@@ -234,26 +275,42 @@ pub(super) fn load(catalogue: &Catalogue, dir: &Path, segments: &Segments) -> Re
         return if segments.sizes().is_empty() {
             Ok((contents, Start::default()))
         } else {
-            Err(wrong("it is empty, and there are segments".to_owned()))
+            Err(wrong(
+                "it is empty or of another version, and there are segments".to_owned(),
+            ))
         };
     };
     check_mark(&mark, segments).map_err(wrong)?;
     let loaded = &mut contents;
     let mut files = Vec::new();
+    let sizes = segments.sizes().into_iter().collect();
+    let mut absent = None;
     catalogue.each_entry(
         &mark,
-        |id, kept| loaded.load_sample(id, kept),
+        |id, kept| {
+            absent = absent.or_else(|| beyond(&sizes, kept.location));
+            loaded.load_sample(id, kept);
+        },
         |entry, location| files.push((entry, location)),
     )?;
     for (entry, location) in files {
+        absent = absent.or_else(|| beyond(&sizes, location));
         contents.load_quarantined(entry, location);
     }
     catalogue.each_signals(|id, signals| {
         contents.load_signals(id, signals);
     })?;
     // The ledger stays on the disk; reading it through finds out whether it is whole.
-    catalogue.each_ledger(&mark, |_| ())?;
-    catalogue.each_place(|location| contents.keep(location))?;
+    contents.listed.keys = catalogue.each_ledger(&mark, |_| ())?;
+    contents.listed.places = catalogue.each_place(&mark, |location| {
+        absent = absent.or_else(|| beyond(&sizes, location));
+        contents.keep(location);
+    })?;
+    if let Some(Location { segment, offset, .. }) = absent {
+        return Err(wrong(format!(
+            "a record that it knows, at byte {offset} of segment {segment}, is not there any more"
+        )));
+    }
     contents.ranks = catalogue.ranks()?;
     for (segment, bytes) in catalogue.gone_bytes()? {
         contents.keep_gone(segment, bytes);
@@ -293,16 +350,9 @@ fn damaged_samples(contents: &Contents, bad: &[(u32, BadRecord)]) -> Vec<SampleI
     samples.map(|(id, _)| SampleId(*id)).collect()
 }
 
-/// Samples whose segment is gone.
-fn lost_samples(contents: &Contents, segments: &Segments) -> Vec<SampleId> {
-    let lost: Vec<_> = contents
-        .samples
-        .iter()
-        .filter(|(_, slot)| !segments.contains(slot.location.segment))
-        .map(|(id, _)| SampleId(*id))
-        .collect();
-    if !lost.is_empty() {
-        error!(samples = lost.len(), "lost samples whose segments are no longer there");
-    }
-    lost
+/// The place of a record, if the segments do not reach that far.
+fn beyond(sizes: &BTreeMap<u32, u64>, location: Location) -> Option<Location> {
+    let end = u64::from(location.offset) + u64::from(location.len);
+    let there = sizes.get(&location.segment).is_some_and(|bytes| end <= *bytes);
+    (!there).then_some(location)
 }

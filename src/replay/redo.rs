@@ -9,7 +9,7 @@ use tracing::{error, warn};
 use crate::disk;
 
 use super::catalogue::Catalogue;
-use super::contents::Contents;
+use super::contents::{Before, Contents};
 use super::log::{Active, Segment, Segments};
 use super::pending::{LedgerKey, PathKey, Pending};
 use super::record::{Cause, Entry, HEAD_LEN};
@@ -37,6 +37,7 @@ pub(super) struct Redo<'a> {
     bad: Vec<(u32, BadRecord)>,
     torn_bytes: u64,
     last: Option<LastSegment>,
+    unsealed: Vec<Unsealed>,
 }
 
 /// What was found.
@@ -47,6 +48,29 @@ pub(super) struct Tail {
     pub(super) bad: Vec<(u32, BadRecord)>,
     pub(super) torn_bytes: u64,
     pub(super) last: Option<LastSegment>,
+    pub(super) unsealed: Vec<Unsealed>,
+}
+
+/// A segment, not the newest, whose footer is gone.
+pub(super) struct Unsealed {
+    number: u32,
+    file: Arc<File>,
+    len: u64,
+    items: Vec<u8>,
+}
+
+impl Unsealed {
+    /// Writes a footer that tells of the records that can be believed, after everything that is there.
+    pub(super) fn seal(self, segments: &Segments) -> Result<(), ReplayError> {
+        let path = segments.path(self.number);
+        let footer = segment::footer(&self.items, self.len as u32, segments.identity.salt());
+        disk::write_at("replay.append.write", &self.file, &path, &footer, self.len)
+            .and_then(|()| disk::sync("replay.append.sync", &self.file, &path))
+            .map_err(ReplayError::io("seal", &path))?;
+        let bytes = self.len + footer.len() as u64;
+        segments.insert(self.number, Segment { file: self.file, bytes });
+        Ok(())
+    }
 }
 
 /// The newest segment, if it is not sealed.
@@ -97,6 +121,7 @@ impl<'a> Redo<'a> {
             bad: Vec::new(),
             torn_bytes: 0,
             last: None,
+            unsealed: Vec::new(),
         }
     }
 
@@ -119,6 +144,7 @@ impl<'a> Redo<'a> {
             bad: self.bad,
             torn_bytes: self.torn_bytes,
             last: self.last,
+            unsealed: self.unsealed,
         }
     }
 
@@ -149,13 +175,20 @@ impl<'a> Redo<'a> {
             );
             self.bad.push((number, bad));
         }
-        if newest {
-            let mut items = Vec::new();
-            for Located { location, .. } in &scan.records {
-                let record = &bytes[location.offset as usize..];
-                let meta_len = usize::from(u16::from_le_bytes([record[16], record[17]]));
-                segment::footer_item(&mut items, location.offset, &record[..HEAD_LEN + meta_len]);
-            }
+        let mut items = Vec::new();
+        for Located { location, .. } in &scan.records {
+            let record = &bytes[location.offset as usize..];
+            let meta_len = usize::from(u16::from_le_bytes([record[16], record[17]]));
+            segment::footer_item(&mut items, location.offset, &record[..HEAD_LEN + meta_len]);
+        }
+        if !newest {
+            self.unsealed.push(Unsealed {
+                number,
+                file,
+                len,
+                items,
+            });
+        } else {
             let whole_header = segment::read_header(&file, &path)?.is_some();
             self.torn_bytes += len.saturating_sub(scan.end);
             self.last = Some(LastSegment {
@@ -195,12 +228,22 @@ impl<'a> Redo<'a> {
         match entry {
             Entry::Sample(sample) => self.contents.add_sample(&sample, location),
             Entry::Source(meta) => {
-                let before = self.place(LedgerKey::Source(meta.first.0))?;
+                let known = self.contents.source(&meta.hash);
+                let listed = known.or_else(|| self.in_catalogue(|catalogue| catalogue.source(&meta.hash)))?;
+                let before = Before {
+                    listed: listed.is_some(),
+                    place: self.place(LedgerKey::Source(meta.first.0))?,
+                };
                 self.contents.add_source(meta, location, before);
             }
             Entry::Duplicate { number, source, path } => {
-                let before = self.place(LedgerKey::Duplicate(number))?;
                 let key = (source, PathKey::of(&path));
+                let known = self.contents.duplicate(&key);
+                let listed = known.or_else(|| self.in_catalogue(|catalogue| catalogue.duplicate(&key)))?;
+                let before = Before {
+                    listed: listed.is_some(),
+                    place: self.place(LedgerKey::Duplicate(number))?,
+                };
                 self.contents.add_duplicate(number, key, location, before);
             }
             Entry::Tombstone(tombstone) => {
@@ -229,6 +272,13 @@ impl<'a> Redo<'a> {
 
     fn place(&self, key: LedgerKey) -> Result<Option<Location>, ReplayError> {
         let known = self.contents.place(key);
-        known.or_else(|| self.catalogue.map_or(Ok(None), |catalogue| catalogue.place(key)))
+        known.or_else(|| self.in_catalogue(|catalogue| catalogue.place(key)))
+    }
+
+    fn in_catalogue<T>(
+        &self,
+        look: impl FnOnce(&Catalogue) -> Result<Option<T>, ReplayError>,
+    ) -> Result<Option<T>, ReplayError> {
+        self.catalogue.map_or(Ok(None), look)
     }
 }

@@ -110,6 +110,18 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), ReplayError> {
 /// Creates a segment; it is durable when this returns.
 pub(super) fn create(dir: &Path, number: u32, identity: Identity) -> Result<File, ReplayError> {
     let path = dir.join(file_name(number));
+    let file = disk::create_new("replay.segment.create", &path).map_err(ReplayError::io("create", &path))?;
+    let written = write_header(&file, &path, number, identity).and_then(|()| sync_dir(dir));
+    if let Err(error) = written {
+        // An empty segment that stays behind is deleted at the next open, so that its removal may fail.
+        let _ = std::fs::remove_file(&path);
+        return Err(error);
+    }
+    Ok(file)
+}
+
+/// Writes a segment's header; it is durable when this returns.
+pub(super) fn write_header(file: &File, path: &Path, number: u32, identity: Identity) -> Result<(), ReplayError> {
     let mut copy = Vec::with_capacity(HEADER_COPY_LEN);
     copy.extend_from_slice(&HEADER_MAGIC);
     copy.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -118,18 +130,10 @@ pub(super) fn create(dir: &Path, number: u32, identity: Identity) -> Result<File
     copy.extend_from_slice(&identity.seed.to_le_bytes());
     copy.extend_from_slice(&crc32c::crc32c(&copy).to_le_bytes());
     copy.resize(HEADER_COPY_LEN, 0);
-    let file = disk::create_new("replay.segment.create", &path).map_err(ReplayError::io("create", &path))?;
     let header = [copy.clone(), copy].concat();
-    let written = disk::write_at("replay.segment.write", &file, &path, &header, 0)
-        .and_then(|()| disk::sync("replay.segment.sync", &file, &path))
-        .map_err(ReplayError::io("write", &path))
-        .and_then(|()| sync_dir(dir));
-    if let Err(error) = written {
-        // An empty segment that stays behind is deleted at the next open, so that its removal may fail.
-        let _ = std::fs::remove_file(&path);
-        return Err(error);
-    }
-    Ok(file)
+    disk::write_at("replay.segment.write", file, path, &header, 0)
+        .and_then(|()| disk::sync("replay.segment.sync", file, path))
+        .map_err(ReplayError::io("write", path))
 }
 
 /// Whose segment it is: `None` if the header is damaged.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock};
 use tracing::{debug, error};
 
 use crate::curiosity::Priority;
@@ -16,7 +16,7 @@ use crate::limits::EVICTED_IDS_MAX;
 
 use super::catalogue::Catalogue;
 use super::compaction::Cleaner;
-use super::contents::Contents;
+use super::contents::{Before, Contents};
 use super::curator::Curator;
 use super::entries::Mark;
 use super::log::{Batch, Log, SAMPLE_RECORD_LEN, Segments};
@@ -47,10 +47,20 @@ pub(super) struct Store {
     pub(super) log: Mutex<Log>,
     pub(super) memory: Mutex<Memory>,
     pub(super) changed: Condvar,
-    pub(super) catalogue: Catalogue,
+    /// `None` while one that failed is opened again.
+    pub(super) catalogue: RwLock<Option<Catalogue>>,
     pub(super) catalogue_bytes: AtomicU64,
     pub(super) cleaner: Mutex<Cleaner>,
-    pub(super) checkpointing: Mutex<()>,
+    pub(super) checkpointing: Mutex<Marks>,
+}
+
+/// The catalogue's last marks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    /// The one that is known to be durable.
+    pub(super) durable: Option<Mark>,
+    /// The one that was to be written last.
+    pub(super) begun: Option<Mark>,
 }
 
 impl Memory {
@@ -104,10 +114,10 @@ impl Memory {
                         self.curator.admit(sample.id, slot.bytes, priority);
                     }
                 }
-                Entry::Source(source) => self.contents.add_source(source, location, None),
+                Entry::Source(source) => self.contents.add_source(source, location, Before::default()),
                 Entry::Duplicate { number, source, path } => {
                     let key = (source, PathKey::of(&path));
-                    self.contents.add_duplicate(number, key, location, None);
+                    self.contents.add_duplicate(number, key, location, Before::default());
                 }
                 Entry::Quarantine(entry) => self.contents.add_quarantined(entry, location),
                 Entry::QuarantineDrop { path, .. } => {
@@ -268,18 +278,18 @@ impl Store {
     /// A source that was taken, whenever that was.
     pub(super) fn source(&self, hash: &SourceHash) -> Result<Option<SourceMeta>, ReplayError> {
         let known = self.memory.lock().contents.source(hash);
-        known.or_else(|| self.catalogue.source(hash))
+        known.or_else(|| self.catalogue()?.source(hash))
     }
 
     fn is_duplicate(&self, key: &(SourceHash, PathKey)) -> Result<bool, ReplayError> {
         let known = self.memory.lock().contents.duplicate(key);
-        Ok(known.or_else(|| self.catalogue.duplicate(key))?.is_some())
+        Ok(known.or_else(|| self.catalogue()?.duplicate(key))?.is_some())
     }
 
     /// Where a record of the ledger is.
     pub(super) fn place(&self, key: LedgerKey) -> Result<Option<Location>, ReplayError> {
         let known = self.memory.lock().contents.place(key);
-        known.or_else(|| self.catalogue.place(key))
+        known.or_else(|| self.catalogue()?.place(key))
     }
 
     /// A batch that begins with the tombstones that wait for one.
@@ -304,7 +314,12 @@ impl Store {
 
     /// Lets the catalogue follow the log, and deletes the segments that nothing needs any more.
     pub(super) fn checkpoint(&self) -> Result<(), ReplayError> {
-        let _turn = self.checkpointing.lock();
+        self.checkpoint_if(false)
+    }
+
+    /// As [`Store::checkpoint`], and `always` even where nothing has changed.
+    pub(super) fn checkpoint_if(&self, always: bool) -> Result<(), ReplayError> {
+        let mut marks = self.checkpointing.lock();
         let started = Instant::now();
         let emptied = self.cleaner.lock().emptied();
         let (pending, (ranks, gone_bytes), mark) = {
@@ -314,7 +329,7 @@ impl Store {
                 let idle = memory.contents.pending.is_empty()
                     && memory.tombstones.is_empty()
                     && memory.contents.state.drawn == memory.drawn_kept;
-                if idle && emptied.is_empty() {
+                if idle && emptied.is_empty() && !always {
                     return Ok(());
                 }
             }
@@ -335,6 +350,7 @@ impl Store {
                 offset,
                 samples: contents.samples.len() as u64,
                 quarantined: contents.quarantine.len() as u64,
+                listed: contents.listed,
                 state: State {
                     next_seq: state.next_seq,
                     ..contents.state
@@ -344,7 +360,12 @@ impl Store {
             contents.in_flight = Some(Arc::clone(&pending));
             (pending, (contents.ranks.clone(), contents.gone_bytes.clone()), mark)
         };
-        let committed = self.catalogue.commit(&pending, &ranks, &gone_bytes, &mark);
+        marks.begun = Some(mark);
+        let commit = |catalogue: &Catalogue| {
+            catalogue.commit(&pending, &ranks, &gone_bytes, &mark)?;
+            Ok(catalogue.disk_bytes())
+        };
+        let committed = self.catalogue().and_then(|catalogue| commit(&catalogue));
         {
             let mut memory = self.memory.lock();
             memory.contents.in_flight = None;
@@ -352,9 +373,8 @@ impl Store {
                 memory.contents.pending.add_older(&pending);
             }
         }
-        committed?;
-        self.catalogue_bytes
-            .store(self.catalogue.disk_bytes(), Ordering::Relaxed);
+        self.catalogue_bytes.store(committed?, Ordering::Relaxed);
+        marks.durable = Some(mark);
         debug!(
             changes = pending.len(),
             elapsed_ms = started.elapsed().as_millis() as u64,

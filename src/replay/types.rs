@@ -190,7 +190,7 @@ pub enum ReplayError {
         source: std::io::Error,
     },
     /// The catalogue could not be read or written. The segments are the truth: opening the buffer again rebuilds it.
-    #[error("failed to use the catalogue {}: {detail}; restart to rebuild it from the segments", path.display())]
+    #[error("failed to use the catalogue {}: {detail}; nothing acknowledged is lost, for it can be rebuilt from the segments", path.display())]
     Catalogue {
         /// The catalogue's folder.
         path: PathBuf,

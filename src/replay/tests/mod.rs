@@ -8,6 +8,7 @@
 mod capacity;
 mod damage;
 mod draws;
+mod healing;
 mod kills;
 mod ledger;
 mod model;
