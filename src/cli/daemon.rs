@@ -52,17 +52,16 @@ impl From<DaemonError> for Failure {
             DaemonError::Lock(error) => (Self::FAILED, error.hint().to_owned()),
             DaemonError::Torch(_) => (
                 Self::CONFIG,
-                "set device.libtorch_dir to the torch/lib folder of a CUDA PyTorch 2.11, or device.kind to \"cpu\" or \"auto\"".to_owned(),
+                "set device.libtorch_dir to the torch/lib folder of a CUDA PyTorch 2.11 and check the driver with nvidia-smi, or set \
+                 device.kind to \"cpu\" or \"auto\"".to_owned(),
             ),
             DaemonError::Bind { .. } => {
-                (Self::FAILED, "stop what listens there (curiod status tells if it is a curiod), or set another --bind".to_owned())
+                (Self::FAILED, "stop what listens there (curiod status tells if it is a curiod), or set another server.bind (--bind without a file)".to_owned())
             }
-            DaemonError::Stream { source: StreamError::Ingest(IngestError::Inbox { .. }), .. } => {
-                (Self::CONFIG, "create the folder, readable for this user, or correct the inbox".to_owned())
+            DaemonError::Stream { source: source @ StreamError::Ingest(IngestError::Inbox { .. }), .. } => {
+                (Self::CONFIG, source.hint().to_owned())
             }
-            DaemonError::Stream { .. } => {
-                (Self::FAILED, "the log above says more; curiod replay verify looks into a stream's buffer".to_owned())
-            }
+            DaemonError::Stream { source, .. } => (Self::FAILED, source.hint().to_owned()),
             DaemonError::Fault(_) => (Self::CONFIG, "unset CURIOD_FAULT".to_owned()),
             DaemonError::System { .. } => (Self::FAILED, "check the limits of this user (ulimit -a)".to_owned()),
         };
@@ -72,9 +71,13 @@ impl From<DaemonError> for Failure {
 
 /// `curiod run`.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
-    let config = args.compose()?;
-    let args = args.clone();
-    Ok(daemon::run(config, move || args.compose())?)
+    // First of all, so that what is wrong with the configuration is in the log too.
+    daemon::log::start();
+    let ran = args.compose().map_err(Failure::from).and_then(|config| {
+        let args = args.clone();
+        Ok(daemon::run(config, move || args.compose())?)
+    });
+    ran.map_err(Failure::logged)
 }
 
 /// `curiod check-config`.

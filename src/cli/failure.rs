@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::client::ClientError;
 use crate::config::ConfigError;
+use crate::daemon::log;
 
 /// A command that did not do what it was asked.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub struct Failure {
     what: String,
     /// What next.
     hint: Option<String>,
+    /// Whether it is in the log, where whoever looks for it looks.
+    is_logged: bool,
 }
 
 impl Failure {
@@ -32,6 +35,7 @@ impl Failure {
             code,
             what: what.to_string(),
             hint: None,
+            is_logged: false,
         }
     }
 
@@ -41,11 +45,23 @@ impl Failure {
         self
     }
 
-    /// Tells it on stderr.
+    /// Makes it an event of the log, where a program reads that; then it is not told once more.
+    pub fn logged(mut self) -> Self {
+        self.is_logged = log::takes_last_words();
+        if self.is_logged {
+            let (exit_code, hint) = (self.code, self.hint.as_deref().unwrap_or_default());
+            tracing::error!(error = self.what, hint, exit_code, "failed to run the daemon");
+        }
+        self
+    }
+
+    /// Tells it on stderr, unless the log did.
     pub fn report(&self) -> ExitCode {
-        eprintln!("error: {}", self.what);
-        if let Some(hint) = &self.hint {
-            eprintln!("hint: {hint}");
+        if !self.is_logged {
+            eprintln!("error: {}", self.what);
+            if let Some(hint) = &self.hint {
+                eprintln!("hint: {hint}");
+            }
         }
         ExitCode::from(self.code)
     }
@@ -62,6 +78,7 @@ impl From<ClientError> for Failure {
             code,
             what: error.to_string(),
             hint: error.hint(),
+            is_logged: false,
         }
     }
 }

@@ -38,8 +38,12 @@ impl LockError {
     /// What to do about it.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Held { .. } => "stop that one first, or give this one its own --state",
-            Self::Unusable { .. } => "make it writable for this user, or give another with --state or `state_dir`",
+            Self::Held { .. } => {
+                "stop that one first, or give this one another `state_dir` (--state without a configuration file)"
+            }
+            Self::Unusable { .. } => {
+                "make it writable for this user, or give another `state_dir` (--state without a configuration file)"
+            }
         }
     }
 }

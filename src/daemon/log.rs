@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// speak at `info` of what is no news to an administrator.
 const DEFAULT_FILTER: &str = "info,sled=warn,notify=warn,hyper=warn";
 
-/// Starts the log. Once; a second call does nothing.
+/// Starts the log; starts no thread. Once; a second call does nothing.
 pub fn start() {
     let filter = EnvFilter::try_from_env("CURIOD_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let registry = tracing_subscriber::registry().with(filter);
@@ -32,6 +32,12 @@ pub fn start() {
     } else {
         registry.with(layer.json().flatten_event(true)).try_init()
     };
+}
+
+/// Whether a last word shall be an event of the log: a program reads the log, and its filter lets errors pass. On a
+/// terminal a person reads, for whom it is told as that of any command.
+pub fn takes_last_words() -> bool {
+    !std::io::stderr().is_terminal() && tracing::enabled!(tracing::Level::ERROR)
 }
 
 /// `JOURNAL_STREAM` names the device and inode of the journal's socket; it is stderr only if these are stderr's

@@ -80,11 +80,11 @@ pub enum DaemonError {
 /// A reload that takes longer is taken for stuck.
 const RELOAD_TIME_MAX: Duration = Duration::from_secs(600);
 
-/// Runs the daemon until it is asked to stop. `reread` composes the configuration again for a reload.
+/// Runs the daemon until it is asked to stop. The log has been started.
+/// `reread` composes the configuration again for a reload.
 pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Send) -> Result<(), DaemonError> {
     // Before anything else: libtorch reads its settings once, and no thread may run while they are written.
     let device = torch::prepare(&config.device)?;
-    log::start();
     if disk::ordered().map_err(DaemonError::Fault)? {
         warn!("CURIOD_FAULT is set: this daemon will fail on purpose; it is for tests");
     }
@@ -261,12 +261,14 @@ async fn read_again(
             return old;
         }
     };
+    let mut is_same = true;
     for (key, changed) in [
         ("state_dir", new.state_dir != old.state_dir),
         ("device", new.device != old.device),
         ("server", new.server != old.server),
         ("threads", new.threads != old.threads),
     ] {
+        is_same &= !changed;
         if changed {
             warn!(
                 key,
@@ -277,16 +279,20 @@ async fn read_again(
     // Streams are stopped and opened: work for a thread that may block.
     let (roster, state) = (Arc::clone(roster), Arc::clone(state));
     let streams = new.streams.clone();
-    let taken = tokio::task::spawn_blocking(move || {
-        let failed = roster.change(streams, |handles| state.streams.store(Arc::new(handles)));
-        for (stream, error) in failed {
-            error!(stream, %error, "failed to start a stream of the new configuration; it is off until the next reload");
+    let taken =
+        tokio::task::spawn_blocking(move || roster.change(streams, |handles| state.streams.store(Arc::new(handles))));
+    match taken.await {
+        Ok(None) if is_same => info!("kept the running configuration: the new one is the same"),
+        Ok(None) => {}
+        Ok(Some(failed)) if failed.is_empty() => info!("took over the configuration"),
+        Ok(Some(failed)) => {
+            for (stream, error) in failed {
+                let hint = error.hint();
+                error!(stream, %error, hint, "failed to start a stream of the new configuration; it is off until the next reload");
+            }
         }
-    });
-    if let Err(error) = taken.await {
-        error!(%error, "the reload failed; restart the daemon");
+        Err(error) => error!(%error, "the reload failed; restart the daemon"),
     }
-    info!("took over the configuration");
     Config {
         streams: new.streams,
         ingest: new.ingest,

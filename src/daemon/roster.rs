@@ -56,12 +56,16 @@ impl Roster {
 
     /// Makes the running streams those of a new configuration: stops what is gone or changed, starts what is new or
     /// changed, leaves the rest alone. `show` is given the handles of those that answer queries, before any is stopped
-    /// and at the end. Returns the streams that could not be started.
-    pub(super) fn change(&self, wanted: Vec<StreamConfig>, show: impl Fn(Streams)) -> Vec<(String, StreamError)> {
+    /// and at the end. Returns the streams that could not be started; None where there was nothing to change.
+    pub(super) fn change(
+        &self,
+        wanted: Vec<StreamConfig>,
+        show: impl Fn(Streams),
+    ) -> Option<Vec<(String, StreamError)>> {
         let mut running = self.running.lock();
         let unchanged = |stream: &Stream| wanted.contains(&stream.config);
         if running.streams.len() == wanted.len() && running.streams.iter().all(unchanged) {
-            return Vec::new();
+            return None;
         }
         let (kept, ended): (Vec<_>, Vec<_>) = std::mem::take(&mut running.streams)
             .into_iter()
@@ -91,7 +95,7 @@ impl Roster {
         // The gate that went took with it what waited.
         running.streams.iter().for_each(Stream::offer_again);
         show(handles(&running.streams));
-        failed
+        Some(failed)
     }
 
     /// What the server needs of each stream.

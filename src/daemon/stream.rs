@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use tch::Device;
 use tokio::sync::broadcast;
-use tracing::{error, info, warn};
+use tracing::{error, info_span, warn};
 
 use crate::clock::Clock;
 use crate::config::{StreamConfig, ThreadConfig};
@@ -36,6 +36,33 @@ pub enum StreamError {
     /// Its registry could not be opened.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+}
+
+impl StreamError {
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        const DISK: &str = "free space on the disk, and check the owner and the mode of what it names";
+        const THREADS: &str = "check the limits of this user (ulimit -u; TasksMax= of the unit)";
+        match self {
+            Self::Ingest(IngestError::Inbox { .. }) => {
+                "create the folder, readable for this user, or correct `inbox` in the configuration"
+            }
+            Self::Ingest(IngestError::InboxIsOurs { .. }) => "choose another `inbox`, `done_dir` or `state_dir`",
+            Self::Ingest(IngestError::Folder { .. })
+            | Self::Learn(LearnError::Checkpoint { .. })
+            | Self::Replay(ReplayError::Io { .. })
+            | Self::Registry(RegistryError::Durable(_)) => DISK,
+            Self::Ingest(IngestError::Thread { .. }) | Self::Learn(LearnError::Thread { .. }) => THREADS,
+            Self::Replay(ReplayError::Format { .. }) => {
+                "run the curiod that wrote it; if none did, move it out of the stream's folder, or restore a backup"
+            }
+            Self::Replay(ReplayError::InUse { .. }) => "end that process; only one may use a state directory",
+            Self::Registry(RegistryError::Newer { .. }) => "run the curiod that wrote it, or move that folder away",
+            Self::Replay(_) | Self::Registry(_) | Self::Learn(_) => {
+                "restart; if it comes again, look at the buffer with curiod replay verify, and restore a backup"
+            }
+        }
+    }
 }
 
 /// What all streams of a daemon share.
@@ -72,10 +99,12 @@ impl Stream {
     pub(super) fn start(config: StreamConfig, common: &Common) -> Result<Self, StreamError> {
         let (name, dir) = (config.name.clone(), stream_dir(&common.state_dir, &config.name));
         let spec = EncoderSpec::resolve(&config.learning, common.device);
-        let (replay, opened) = ReplayBuffer::open(&dir.join("replay"), &config.replay, config.learning.seed)?;
+        let replay = {
+            // The buffer and the registry do not know whose they are; what they find is logged as the stream's.
+            let _of_the_stream = info_span!("open", stream = %name).entered();
+            ReplayBuffer::open(&dir.join("replay"), &config.replay, config.learning.seed)?.0
+        };
         let replay = Arc::new(replay);
-        info!(stream = %name, samples = opened.samples, sources = opened.sources, elapsed_ms = opened.elapsed.as_millis() as u64,
-            "opened the replay buffer");
         let registry = Registry::open(
             &common.state_dir.join("registry").join(name.as_str()),
             config.publication.generations_kept,

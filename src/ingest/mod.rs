@@ -122,7 +122,7 @@ pub struct IngestCounters {
 pub enum IngestError {
     /// An inbox can not be opened.
     #[error(
-        "failed to open the inbox {} of stream {stream}: {source}; create the folder, or correct `inbox` in the configuration",
+        "failed to open the inbox {} of stream {stream}: {source}",
         inbox.display()
     )]
     Inbox {
@@ -134,7 +134,7 @@ pub enum IngestError {
         source: std::io::Error,
     },
     /// A folder for acknowledged or rejected files can not be made.
-    #[error("failed to create the folder {}: {source}; check its parent's owner and mode", folder.display())]
+    #[error("failed to create the folder {}: {source}", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,
@@ -143,7 +143,7 @@ pub enum IngestError {
     },
     /// An inbox is also a folder that the daemon itself writes to.
     #[error(
-        "the inbox {} of stream {stream} is also a folder that the daemon puts files into; choose another `inbox`, `done_dir` or `state_dir`",
+        "the inbox {} of stream {stream} is also a folder that the daemon puts files into",
         folder.display()
     )]
     InboxIsOurs {

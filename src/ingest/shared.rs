@@ -20,6 +20,9 @@ use crate::clock::Clock;
 use crate::limits::{PASSED_OVER_MAX, PUT_OFF_MAX};
 use crate::replay::ReplayBuffer;
 
+/// Why nothing is taken while somebody asked for that, as the daemon does when it stops.
+pub(super) const PAUSED_BY_REQUEST: &str = "paused by request";
+
 /// The state of one ingest.
 pub(super) struct Shared {
     pub(super) setup: IngestSetup,
@@ -203,7 +206,7 @@ impl Shared {
     /// Why nothing is to be taken, if nothing is.
     pub(super) fn paused(&self) -> Option<String> {
         if self.is_pause_asked.load(Ordering::Relaxed) {
-            return Some("paused by request".to_owned());
+            return Some(PAUSED_BY_REQUEST.to_owned());
         }
         let disk = self.disk_is_low.lock().clone();
         disk.or_else(|| self.store_failed.lock().clone())

@@ -18,7 +18,7 @@ use super::file::FileRef;
 use super::inbox::{Kind, Look, OpenError, is_unfinished_name};
 use super::scan::{Scan, all_inboxes};
 use super::settle::{Settled, Settling};
-use super::shared::Shared;
+use super::shared::{PAUSED_BY_REQUEST, Shared};
 use crate::config::After;
 use crate::limits::{INBOX_DEPTH_MAX, NOTIFY_QUEUE_MAX, SETTLING_MAX};
 
@@ -301,7 +301,12 @@ impl Watch<'_> {
         let paused = self.shared.paused();
         match (&self.was_paused, &paused) {
             (None, Some(reason)) => {
-                warn!(stream = %self.shared.setup.stream, reason, "paused the ingest");
+                let stream = &self.shared.setup.stream;
+                match reason.as_str() {
+                    // As at every stop: nothing is wrong.
+                    PAUSED_BY_REQUEST => info!(%stream, reason, "paused the ingest"),
+                    _ => warn!(%stream, reason, "paused the ingest"),
+                }
                 self.shared.tell(IngestEvent::Paused { reason: reason.clone() });
             }
             (Some(_), None) => {

@@ -23,10 +23,7 @@ pub enum TorchError {
     #[error("libtorch: {0}")]
     Operation(String),
     /// CUDA was asked for and is not there.
-    #[error(
-        "`device.kind = \"cuda\"`, but {0}\nhint: set `device.libtorch_dir` to the `torch/lib` folder of a PyTorch 2.11 \
-         with CUDA, check the driver with `nvidia-smi`, or set `device.kind = \"cpu\"`"
-    )]
+    #[error("`device.kind = \"cuda\"`, but {0}")]
     NoCuda(String),
 }
 
@@ -54,7 +51,8 @@ const LIBTORCH_VERSION: &str = "2.11.0";
 const ONEDNN_PRIMITIVES_MAX: &std::ffi::CStr = c"512";
 
 /// Sets the process up for libtorch and chooses the device. The first thing that `main` does with libtorch, called once,
-/// before any thread is started: the environment is written, and libtorch looks for CUDA only once.
+/// before any thread is started: the environment is written, and libtorch looks for CUDA only once. The log has started: what
+/// was chosen is in it.
 pub fn prepare(config: &DeviceConfig) -> Result<Device, TorchError> {
     if !shim::keep_freed_memory() {
         warn!("the allocator refused to keep freed memory; training steps will fault more pages in");
@@ -63,6 +61,7 @@ pub fn prepare(config: &DeviceConfig) -> Result<Device, TorchError> {
         warn!("threads were started before libtorch was prepared; oneDNN's cache keeps its own bound");
     }
     if config.kind == DeviceChoice::Cpu {
+        info!(device = "cpu", "chose the device");
         return Ok(Device::Cpu);
     }
     match (open_cuda(config), config.kind) {
@@ -72,7 +71,12 @@ pub fn prepare(config: &DeviceConfig) -> Result<Device, TorchError> {
         }
         (Err(reason), DeviceChoice::Cuda) => Err(TorchError::NoCuda(reason)),
         (Err(reason), _) => {
-            info!(device = "cpu", reason, "chose the device");
+            warn!(
+                device = "cpu",
+                reason,
+                hint = "learning is slower there; set device.libtorch_dir and check nvidia-smi, or say device.kind = \"cpu\"",
+                "chose the device: CUDA can not be used"
+            );
             Ok(Device::Cpu)
         }
     }

@@ -6,6 +6,35 @@ use std::process::{Command, Output};
 
 use crate::harness::{Site, curiod};
 
+/// The daemon did not start, ended with this code, and said why as one event of its log that holds these words and a hint;
+/// nothing else of that is on stderr.
+fn not_started(output: &Output, code: i32, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    let events: Vec<serde_json::Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).expect(line))
+        .collect();
+    let errors: Vec<_> = events.iter().filter(|event| event["level"] == "ERROR").collect();
+    let [error] = errors[..] else {
+        panic!("not one error: {said}")
+    };
+    assert_eq!(error["message"], "failed to run the daemon");
+    assert_eq!(error["exit_code"], code);
+    let told = format!(
+        "{} {}",
+        error["error"].as_str().unwrap(),
+        error["hint"].as_str().unwrap()
+    );
+    for word in words {
+        assert!(told.contains(word), "{told:?} does not say {word:?}");
+    }
+    assert!(
+        !error["hint"].as_str().unwrap().is_empty() && !told.contains("hint:"),
+        "{told}"
+    );
+}
+
 /// The command failed with this code, and said an error that holds these words, and a hint; no panic, no backtrace.
 fn refused(output: &Output, code: i32, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
@@ -25,7 +54,7 @@ fn a_bad_configuration_is_refused_by_line_and_key() {
         .arg(site.path("curiod.toml"))
         .output()
         .unwrap();
-    refused(&output, 78, &["batch", "curiod.toml"]);
+    not_started(&output, 78, &["batch", "curiod.toml"]);
     let output = curiod()
         .arg("check-config")
         .arg(site.path("curiod.toml"))
@@ -34,6 +63,20 @@ fn a_bad_configuration_is_refused_by_line_and_key() {
     refused(&output, 78, &["batch", "curiod.toml"]);
     let output = curiod().args(["check-config", "no such file"]).output().unwrap();
     refused(&output, 78, &["no such file"]);
+}
+
+#[test]
+fn a_generation_of_a_newer_curiod_is_refused_with_the_remedy_for_that() {
+    let site = Site::new();
+    let folder = site.path("state/registry/pictures/000001");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("curiod.json"), r#"{"format_version": 99}"#).unwrap();
+    let output = curiod()
+        .args(["run", "--config"])
+        .arg(site.path("curiod.toml"))
+        .output()
+        .unwrap();
+    not_started(&output, 1, &["000001", "99", "run the curiod that wrote it"]);
 }
 
 #[test]
@@ -53,7 +96,7 @@ fn an_occupied_port_is_refused() {
         .arg(site.path("curiod.toml"))
         .output()
         .unwrap();
-    refused(&output, 1, &[&address]);
+    not_started(&output, 1, &[&address, "server.bind"]);
 }
 
 #[test]
@@ -65,7 +108,7 @@ fn a_missing_inbox_is_refused() {
         .arg(site.path("curiod.toml"))
         .output()
         .unwrap();
-    refused(&output, 78, &[site.path("in").to_str().unwrap()]);
+    not_started(&output, 78, &[site.path("in").to_str().unwrap()]);
 }
 
 #[test]
@@ -77,7 +120,7 @@ fn a_state_directory_that_can_not_be_written_is_refused() {
         .arg(site.path("curiod.toml"))
         .output()
         .unwrap();
-    refused(&output, 1, &[site.path("state").to_str().unwrap()]);
+    not_started(&output, 1, &[site.path("state").to_str().unwrap()]);
 }
 
 #[test]
@@ -91,7 +134,7 @@ fn a_second_daemon_on_the_same_state_is_refused() {
         .arg(site.path("state"))
         .output()
         .unwrap();
-    refused(&output, 1, &["in use", &site.pid().to_string()]);
+    not_started(&output, 1, &["in use", &site.pid().to_string(), "state_dir"]);
     assert_eq!(site.stop(), Some(0));
 }
 
@@ -104,7 +147,19 @@ fn cuda_where_there_is_none_is_refused_and_not_replaced_by_the_cpu() {
         .env("CURIOD__DEVICE__KIND", "cuda")
         .output()
         .unwrap();
-    refused(&output, 78, &["cuda", "libtorch"]);
+    not_started(&output, 78, &["cuda", "device.libtorch_dir"]);
+}
+
+#[test]
+fn auto_where_there_is_no_cuda_runs_on_the_cpu_and_warns_of_it() {
+    let mut site = Site::with("[device]\nkind = \"auto\"\nlibtorch_dir = \"in\"\n");
+    site.start();
+    assert_eq!(site.stop(), Some(0));
+    let log = site.log();
+    let chosen = log.lines().find(|line| line.contains("chose the device")).expect(&log);
+    for word in ["WARN", "\"device\":\"cpu\"", "reason", "device.libtorch_dir"] {
+        assert!(chosen.contains(word), "{chosen}");
+    }
 }
 
 #[test]
@@ -126,7 +181,7 @@ fn files_that_are_no_pictures_are_refused_by_auto_before_the_daemon_starts() {
         .arg(site.path("state"))
         .output()
         .unwrap();
-    refused(&output, 78, &["--modality image"]);
+    not_started(&output, 78, &["--modality image"]);
 }
 
 #[test]

@@ -67,6 +67,16 @@ fn a_reload_takes_a_new_stream_names_what_needs_a_restart_and_keeps_the_old_when
     });
     assert_eq!(site.stream().unwrap()["sources_accepted"], 5);
 
+    // The same file again: nothing is taken over.
+    site.wait_for("the reload to be over", |site| {
+        site.log().contains("took over the configuration").then_some(())
+    });
+    site.signal("HUP");
+    site.wait_for("the reload to be over", |site| {
+        site.log().contains("the new one is the same").then_some(())
+    });
+    assert_eq!(site.log().matches("took over the configuration").count(), 1);
+
     // A bad file changes nothing and is named.
     site.configure("[stream.learning]\nbatch = 0.5\n");
     site.signal("HUP");
@@ -88,4 +98,20 @@ fn a_reload_takes_a_new_stream_names_what_needs_a_restart_and_keeps_the_old_when
         site.log().contains("server").then_some(())
     });
     assert_eq!(site.stop(), Some(0));
+    let log = site.log();
+    assert_eq!(log.matches("chose the device").count(), 1, "{log}");
+    let opened = log.lines().filter(|line| line.contains("opened the replay buffer"));
+    assert!(
+        opened
+            .clone()
+            .all(|line| line.contains("pictures") || line.contains("second")),
+        "{log}"
+    );
+    assert!(opened.count() <= 3, "{log}");
+    assert!(
+        log.lines()
+            .filter(|line| line.contains("paused the ingest"))
+            .all(|line| line.contains("INFO")),
+        "{log}"
+    );
 }
