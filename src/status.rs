@@ -38,12 +38,24 @@ pub struct StreamStatus {
     pub sources_queued: u64,
     /// Why no more sources are taken, when none are.
     pub ingest_paused: Option<String>,
+    /// Who wants that: `disk` (too little is free), `buffer` (it can not store what it is given) or `request`.
+    #[serde(default)]
+    pub ingest_paused_by: Option<String>,
+    /// Why no more sources are taken until the daemon is restarted, when that is so.
+    #[serde(default)]
+    pub ingest_failure: Option<String>,
+    /// Its inboxes.
+    #[serde(default)]
+    pub inboxes: Vec<InboxStatus>,
     /// Samples in the replay buffer, the exam's included.
     pub samples: u64,
     /// Samples held out for the exam.
     pub exam_samples: u64,
     /// Bytes of the samples in the replay buffer.
     pub replay_bytes: u64,
+    /// Records of the buffer whose checksum was wrong since the start: named in the log, never used.
+    #[serde(default)]
+    pub records_quarantined: u64,
     /// Bytes of its files.
     pub replay_disk_bytes: u64,
     /// Samples replayed, for life.
@@ -54,6 +66,18 @@ pub struct StreamStatus {
     pub steps_per_s: f64,
     /// Share of the last minute that the learner was busy, 0 to 1.
     pub duty_cycle: f64,
+    /// Steps since the start whose loss or gradient was no number: skipped.
+    #[serde(default)]
+    pub failed_steps: u64,
+    /// Checkpoints of the learner that could not be written since the start.
+    #[serde(default)]
+    pub checkpoint_failures: u64,
+    /// Why the newest checkpoint could not be written, when it could not. Learning goes on.
+    #[serde(default)]
+    pub checkpoint_failure: Option<String>,
+    /// Why nothing is learnt until the daemon is restarted, when that is so.
+    #[serde(default)]
+    pub learner_failure: Option<String>,
     /// The objective's loss, a running mean. None before the first step.
     pub loss: Option<f64>,
     /// Effective rank of the embeddings (RankMe, Garrido et al. 2023).
@@ -84,6 +108,28 @@ pub struct StreamStatus {
     pub serving_failure: Option<String>,
 }
 
+impl StreamStatus {
+    /// What works no more, and why: `ingest`, `learner`, `serving`.
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("ingest", &self.ingest_failure),
+            ("learner", &self.learner_failure),
+            ("serving", &self.serving_failure),
+        ]
+        .into_iter()
+        .filter_map(|(part, failure)| Some((part, failure.as_deref()?)))
+    }
+}
+
+/// An inbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InboxStatus {
+    /// The folder.
+    pub path: String,
+    /// Whether it is there. One that is not (deleted, not mounted) is waited for.
+    pub present: bool,
+}
+
 #[cfg(test)]
 pub(crate) fn example(name: &str) -> StreamStatus {
     StreamStatus {
@@ -95,14 +141,25 @@ pub(crate) fn example(name: &str) -> StreamStatus {
         sources_quarantined: 2,
         sources_queued: 0,
         ingest_paused: None,
+        ingest_paused_by: None,
+        ingest_failure: None,
+        inboxes: vec![InboxStatus {
+            path: "/in".to_owned(),
+            present: true,
+        }],
         samples: 12,
         exam_samples: 1,
         replay_bytes: 4_096,
+        records_quarantined: 0,
         replay_disk_bytes: 8_192,
         samples_drawn: 640,
         step: 10,
         steps_per_s: 2.5,
         duty_cycle: 0.5,
+        failed_steps: 3,
+        checkpoint_failures: 2,
+        checkpoint_failure: None,
+        learner_failure: None,
         loss: Some(3.25),
         rank: Some(17.5),
         surprise: Some(1.1),
@@ -134,9 +191,10 @@ mod tests {
         for name in ["version", "uptime_s", "streams"] {
             assert!(!json[name].is_null(), "{name} is missing");
         }
-        for name in "name modality sources_accepted sources_duplicate sources_quarantined samples replay_bytes step \
+        for name in
+            "name modality sources_accepted sources_duplicate sources_quarantined inboxes samples replay_bytes step \
                      steps_per_s duty_cycle generation space index_covered index_total"
-            .split_whitespace()
+                .split_whitespace()
         {
             assert!(!json["streams"][0][name].is_null(), "{name} is missing");
         }

@@ -47,7 +47,7 @@ pub enum Command {
     /// The replay buffers of a stopped daemon
     #[command(subcommand)]
     Replay(daemon::ReplayCommand),
-    /// How the daemon is doing
+    /// How the daemon is doing; exits with 1 where a part of it has failed
     Status(status::StatusArgs),
     /// Its streams
     Streams(status::StreamsArgs),

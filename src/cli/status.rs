@@ -52,10 +52,28 @@ pub fn status(args: &StatusArgs) -> Result<(), Failure> {
             (false, true) => print(&format!("{}\n", described(&status)))?,
         }
         if !args.watch {
-            return Ok(());
+            return works(&status);
         }
         std::thread::sleep(WATCH_EVERY);
     }
+}
+
+/// Fails where a part of a stream has failed: a check of the daemon need not read the text.
+fn works(status: &Status) -> Result<(), Failure> {
+    let failed: Vec<_> = status
+        .streams
+        .iter()
+        .flat_map(|stream| {
+            stream
+                .failures()
+                .map(|(part, _)| format!("{part} of stream `{}`", stream.name))
+        })
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let what = format!("the daemon is degraded: {} failed", failed.join(", "));
+    Err(Failure::new(Failure::FAILED, what).hint("the log says why (journalctl -u curiod -p err); restart the daemon"))
 }
 
 /// `curiod streams`.
@@ -157,7 +175,14 @@ fn described_stream(stream: &StreamStatus) -> String {
     ];
     lines.extend(stream.verdict.clone().map(|verdict| ("verdict", verdict)));
     lines.extend(stream.ingest_paused.clone().map(|why| ("paused", why)));
-    lines.extend(stream.serving_failure.clone().map(|why| ("failure", why)));
+    let gone = stream.inboxes.iter().filter(|inbox| !inbox.present);
+    lines.extend(gone.map(|inbox| ("inbox", format!("{} is gone; mount or make it again", inbox.path))));
+    lines.extend(stream.checkpoint_failure.clone().map(|why| ("unsaved", why)));
+    lines.extend(
+        stream
+            .failures()
+            .map(|(part, why)| ("failure", format!("{part}: {why}"))),
+    );
     let mut text = format!("\n{} ({})\n", stream.name, stream.modality);
     for (name, said) in lines {
         text += &format!("  {name:<9} {}\n", visible(&said));

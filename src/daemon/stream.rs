@@ -18,8 +18,8 @@ use crate::model::EncoderSpec;
 use crate::registry::{CandidateSlot, GateCounters, GateStream, Provenance, Registry, RegistryError};
 use crate::replay::{ReplayBuffer, ReplayError};
 use crate::sample::image::ImageLimits;
-use crate::serve::{Event, ServingSetup, StreamHandle, StreamServing};
-use crate::status::StreamStatus;
+use crate::serve::{Event, PartFailures, ServingSetup, StreamHandle, StreamServing};
+use crate::status::{InboxStatus, StreamStatus};
 
 /// A stream that could not be started: why.
 #[derive(Debug, thiserror::Error)]
@@ -170,7 +170,15 @@ impl Stream {
                 return Err(error.into());
             }
         };
+        let failures = {
+            let (ingest, learner) = (ingest.failure(), learner.failure());
+            move || PartFailures {
+                ingest: ingest(),
+                learner: learner(),
+            }
+        };
         let handle = StreamHandle {
+            failures: Box::new(failures),
             modality: config.modality,
             replay,
             registry,
@@ -229,6 +237,10 @@ impl Stream {
     pub(super) fn status(&self, gate: GateCounters) -> StreamStatus {
         let (counts, ingest) = (self.handle.replay.counts(), self.ingest.counters());
         let (learner, serving) = (self.learner.state(), self.handle.serving.state());
+        let learner_failure = match &learner.activity {
+            Activity::Failed(failure) => Some(failure.clone()),
+            _ => None,
+        };
         let state = match (&ingest.failed, &learner.activity) {
             (Some(failure), _) | (None, Activity::Failed(failure)) => format!("failed: {failure}"),
             (None, Activity::Learning) => "learning".to_owned(),
@@ -244,15 +256,30 @@ impl Stream {
             sources_duplicate: counts.sources_duplicate,
             sources_quarantined: counts.sources_quarantined,
             sources_queued: ingest.queued,
-            ingest_paused: ingest.paused,
+            ingest_paused_by: ingest.paused.as_ref().map(|pause| pause.by.to_owned()),
+            ingest_paused: ingest.paused.map(|pause| pause.why),
+            ingest_failure: ingest.failed,
+            inboxes: ingest
+                .inboxes
+                .into_iter()
+                .map(|(path, present)| InboxStatus {
+                    path: path.to_string_lossy().into_owned(),
+                    present,
+                })
+                .collect(),
             samples: counts.samples,
             exam_samples: counts.exam_samples,
             replay_bytes: counts.bytes,
+            records_quarantined: counts.quarantined_records,
             replay_disk_bytes: counts.disk_bytes,
             samples_drawn: counts.drawn,
             step: learner.step,
             steps_per_s: learner.steps_per_s,
             duty_cycle: learner.duty_cycle,
+            failed_steps: learner.failed_steps,
+            checkpoint_failures: learner.checkpoint_failures,
+            checkpoint_failure: learner.checkpoint_failure,
+            learner_failure,
             loss: learner.loss,
             rank: learner.health.map(|health| health.rank),
             surprise: learner.surprise,
@@ -306,8 +333,14 @@ fn tell(stream: StreamName, events: broadcast::Sender<Event>) -> Arc<dyn Fn(Inge
             },
             IngestEvent::Paused { reason } => Event::IngestPaused { stream, reason },
             IngestEvent::Resumed => Event::IngestResumed { stream },
-            // Told in the log by ingest itself, and by `ingest_paused`.
-            IngestEvent::InboxGone { .. } | IngestEvent::InboxBack { .. } => return,
+            IngestEvent::InboxGone { inbox } => Event::InboxGone {
+                stream,
+                inbox: inbox.to_string_lossy().into_owned(),
+            },
+            IngestEvent::InboxBack { inbox } => Event::InboxBack {
+                stream,
+                inbox: inbox.to_string_lossy().into_owned(),
+            },
         };
         // Nobody follows: nobody misses it.
         let _ = events.send(event);

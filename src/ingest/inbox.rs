@@ -8,9 +8,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::replay::SeenFile;
@@ -21,6 +22,9 @@ pub(crate) struct Inbox {
     root: PathBuf,
     /// Nothing while the folder is gone.
     folder: RwLock<Option<Arc<OwnedFd>>>,
+    /// Whether the folder, when it was last there, was where a filesystem is mounted: then the folder below, which shows
+    /// when that is unmounted, is not the inbox.
+    is_mount: AtomicBool,
 }
 
 /// What a path below the inbox names.
@@ -62,6 +66,7 @@ impl Inbox {
         let root = std::path::absolute(root)?;
         let folder = open_root(&root)?;
         Ok(Self {
+            is_mount: AtomicBool::new(is_mount(&folder)),
             root,
             folder: RwLock::new(Some(Arc::new(folder))),
         })
@@ -84,14 +89,24 @@ impl Inbox {
         )
     }
 
+    /// Whether the folder was gone when it was last looked for.
+    pub(super) fn is_gone(&self) -> bool {
+        self.folder.read().is_none()
+    }
+
     /// Lets go of a folder that is gone.
     pub(super) fn close(&self) {
         *self.folder.write() = None;
     }
 
-    /// Opens the folder that the path names now.
+    /// Opens the folder that the path names now, unless what was mounted there is missing.
     pub(super) fn reopen(&self) -> io::Result<()> {
-        *self.folder.write() = Some(Arc::new(open_root(&self.root)?));
+        let folder = open_root(&self.root)?;
+        let is_mount = is_mount(&folder);
+        if self.is_mount.fetch_or(is_mount, Ordering::Relaxed) && !is_mount {
+            return Err(io::Error::other("what was mounted there is not mounted"));
+        }
+        *self.folder.write() = Some(Arc::new(folder));
         Ok(())
     }
 
@@ -167,6 +182,12 @@ impl From<Errno> for OpenError {
 fn open_root(root: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(CWD, root, flags, Mode::empty())?)
+}
+
+/// Whether a filesystem is mounted at a folder. A kernel before 5.8 does not tell: no.
+fn is_mount(folder: &OwnedFd) -> bool {
+    rustix::fs::statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::empty())
+        .is_ok_and(|stat| stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Opens a path that stays below the folder and crosses no symlink.

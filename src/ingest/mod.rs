@@ -12,6 +12,7 @@ mod commit;
 mod disk;
 mod file;
 mod inbox;
+mod listen;
 mod quarantine;
 mod scan;
 mod settle;
@@ -110,11 +111,22 @@ pub struct IngestCounters {
     /// Files on their way: waiting, being decoded, being made durable.
     pub queued: u64,
     /// Why nothing is taken, if nothing is.
-    pub paused: Option<String>,
+    pub paused: Option<Pause>,
+    /// The inboxes, and whether each is there.
+    pub inboxes: Vec<(PathBuf, bool)>,
     /// Whether a scan is due because something may have been missed.
     pub needs_rescan: bool,
     /// Which thread failed, and how. Such an ingest takes nothing more until the daemon is restarted.
     pub failed: Option<String>,
+}
+
+/// Why nothing is taken for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Who wants it: `request`, `disk` or `buffer`.
+    pub by: &'static str,
+    /// Why, and what to do about it.
+    pub why: String,
 }
 
 /// Why an ingest could not be started.
@@ -241,6 +253,12 @@ impl Ingest {
     /// The ingest in numbers.
     pub fn counters(&self) -> IngestCounters {
         self.shared.counters()
+    }
+
+    /// Tells why it works no more, if it does not, for as long as anybody asks.
+    pub fn failure(&self) -> impl Fn() -> Option<String> + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.failed()
     }
 
     /// Stops taking files, or goes on; what is on its way is finished.

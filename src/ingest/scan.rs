@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{Dir, FileType};
+use rustix::fs::{AtFlags, Dir, FileType};
 
 use super::file::FileRef;
 use super::inbox::{OpenError, is_unfinished_name};
@@ -33,18 +33,18 @@ impl Scan {
         }
     }
 
-    /// The next path that may be a file; nothing when the walk is over.
-    pub(super) fn next(&mut self, shared: &Shared) -> Option<FileRef> {
+    /// The next path that may be a file; nothing when the walk is over. `on_folder` is given each folder before it is listed.
+    pub(super) fn next(&mut self, shared: &Shared, mut on_folder: impl FnMut(&FileRef)) -> Option<FileRef> {
         loop {
             let Some(level) = self.levels.last_mut() else {
                 let top = self.tops.pop()?;
-                self.enter(top, shared);
+                self.enter(top, shared, &mut on_folder);
                 continue;
             };
             let entry = match level.entries.next() {
                 Some(Ok(entry)) => entry,
                 Some(Err(error)) => {
-                    tracing::warn!(stream = %shared.setup.stream, folder = ?level.at.path, %error, "failed to list a folder");
+                    shared.closed(&level.at, &error.into());
                     self.levels.pop();
                     continue;
                 }
@@ -64,7 +64,7 @@ impl Scan {
             }
             match entry.file_type() {
                 FileType::RegularFile => return Some(file),
-                FileType::Directory => self.enter(file, shared),
+                FileType::Directory => self.enter(file, shared, &mut on_folder),
                 // Some filesystems do not tell.
                 FileType::Unknown => return Some(file),
                 _ => shared.skipped(&file, "not a regular file"),
@@ -72,7 +72,7 @@ impl Scan {
         }
     }
 
-    fn enter(&mut self, at: FileRef, shared: &Shared) {
+    fn enter(&mut self, at: FileRef, shared: &Shared, on_folder: &mut impl FnMut(&FileRef)) {
         if shared.is_ours(&at) {
             return;
         }
@@ -80,12 +80,21 @@ impl Scan {
             shared.skipped(&at, "folders too deep");
             return;
         }
+        on_folder(&at);
         let folder = shared.inboxes[at.inbox].open_folder(&at.path);
-        match folder.and_then(|folder| Ok(Dir::new(folder)?)) {
-            Ok(entries) => self.levels.push(Level { at, entries }),
+        let listed = folder.and_then(|folder| {
+            // A folder that may be listed and not entered has files that nobody can open.
+            rustix::fs::statat(&folder, ".", AtFlags::empty())?;
+            Ok(Dir::new(folder)?)
+        });
+        match listed {
+            Ok(entries) => {
+                shared.opened(&at);
+                self.levels.push(Level { at, entries });
+            }
             Err(OpenError::Gone) => {}
             Err(OpenError::NotRegular) => shared.skipped(&at, "not a regular folder"),
-            Err(OpenError::Permission(_) | OpenError::Io(_)) => shared.skipped(&at, "a folder that can not be read"),
+            Err(OpenError::Permission(error) | OpenError::Io(error)) => shared.closed(&at, &error),
         }
     }
 }

@@ -15,13 +15,10 @@ use tracing::{error, info, warn};
 use super::file::FileRef;
 use super::inbox::Inbox;
 use super::watch::Hint;
-use super::{IngestCounters, IngestEvent, IngestSetup};
+use super::{IngestCounters, IngestEvent, IngestSetup, Pause};
 use crate::clock::Clock;
 use crate::limits::{PASSED_OVER_MAX, PUT_OFF_MAX};
 use crate::replay::ReplayBuffer;
-
-/// Why nothing is taken while somebody asked for that, as the daemon does when it stops.
-pub(super) const PAUSED_BY_REQUEST: &str = "paused by request";
 
 /// The state of one ingest.
 pub(super) struct Shared {
@@ -45,6 +42,8 @@ pub(super) struct Shared {
     store_failed: Mutex<Option<String>>,
     ignored: Mutex<HashSet<u64>>,
     skipped: Mutex<HashSet<u64>>,
+    /// Folders that can not be read.
+    closed: Mutex<HashSet<u64>>,
     /// Files that could not be read, moved or deleted, with the moment of their last change: tried again when that
     /// differs, and at each regular scan.
     put_off: Mutex<HashMap<FileRef, i128>>,
@@ -95,6 +94,7 @@ impl Shared {
             store_failed: Mutex::default(),
             ignored: Mutex::default(),
             skipped: Mutex::default(),
+            closed: Mutex::default(),
             put_off: Mutex::default(),
             is_acknowledging_failed: AtomicBool::new(false),
             quarantined: Mutex::new(quarantined),
@@ -161,6 +161,25 @@ impl Shared {
         }
     }
 
+    /// Says that a folder can not be read, once until it can.
+    pub(super) fn closed(&self, folder: &FileRef, error: &std::io::Error) {
+        if count_once(&self.closed, folder) {
+            warn!(
+                stream = %self.setup.stream, folder = %self.inboxes[folder.inbox].root().join(&folder.path).display(), %error,
+                hint = "let the daemon's user read and enter it (chmod, chown, setfacl); every scan tries it again, the rest is watched",
+                "a folder can not be read"
+            );
+        }
+    }
+
+    /// Notes that a folder can be read.
+    pub(super) fn opened(&self, folder: &FileRef) {
+        let mut closed = self.closed.lock();
+        if !closed.is_empty() && closed.remove(&fingerprint(folder)) {
+            info!(stream = %self.setup.stream, folder = ?folder.path, "a folder can be read again");
+        }
+    }
+
     /// Remembers a file that could not be read, moved or deleted, as it was then.
     pub(super) fn put_off(&self, file: &FileRef, changed_ns: i128) {
         let mut put_off = self.put_off.lock();
@@ -204,12 +223,18 @@ impl Shared {
     }
 
     /// Why nothing is to be taken, if nothing is.
-    pub(super) fn paused(&self) -> Option<String> {
-        if self.is_pause_asked.load(Ordering::Relaxed) {
-            return Some(PAUSED_BY_REQUEST.to_owned());
-        }
-        let disk = self.disk_is_low.lock().clone();
-        disk.or_else(|| self.store_failed.lock().clone())
+    pub(super) fn paused(&self) -> Option<Pause> {
+        let pause = |by| move |why| Pause { by, why };
+        let asked = self.is_pause_asked.load(Ordering::Relaxed);
+        let asked = asked.then(|| pause("request")("paused by request".to_owned()));
+        asked
+            .or_else(|| self.disk_is_low.lock().clone().map(pause("disk")))
+            .or_else(|| self.store_failed.lock().clone().map(pause("buffer")))
+    }
+
+    /// Why it works no more, if it does not.
+    pub(super) fn failed(&self) -> Option<String> {
+        self.failed.lock().clone()
     }
 
     /// Notes what the disk lets happen.
@@ -232,8 +257,13 @@ impl Shared {
             skipped: self.skipped.lock().len() as u64,
             queued: self.in_flight.lock().len() as u64,
             paused: self.paused(),
+            inboxes: self
+                .inboxes
+                .iter()
+                .map(|inbox| (inbox.root().to_owned(), !inbox.is_gone()))
+                .collect(),
             needs_rescan: self.needs_rescan.load(Ordering::Relaxed),
-            failed: self.failed.lock().clone(),
+            failed: self.failed(),
         }
     }
 

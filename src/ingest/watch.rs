@@ -3,23 +3,20 @@
 //! is found by the next scan.
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
-use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RemoveKind, RenameMode};
-use notify::{RecursiveMode, Watcher};
 use tracing::{info, warn};
 
-use super::IngestEvent;
 use super::disk::{DiskGate, free_bytes};
 use super::file::FileRef;
 use super::inbox::{Kind, Look, OpenError, is_unfinished_name};
+use super::listen::Listener;
 use super::scan::{Scan, all_inboxes};
 use super::settle::{Settled, Settling};
-use super::shared::{PAUSED_BY_REQUEST, Shared};
-use crate::config::After;
+use super::shared::Shared;
+use super::{IngestEvent, Pause};
 use crate::limits::{INBOX_DEPTH_MAX, NOTIFY_QUEUE_MAX, SETTLING_MAX};
 
 /// Where to look.
@@ -64,17 +61,15 @@ pub(super) fn run(shared: &Shared, hints: Receiver<Hint>, jobs: Sender<Job>) {
         jobs,
         settling: Settling::new(Duration::from_millis(config.settle_ms), SETTLING_MAX),
         folders: VecDeque::new(),
-        watcher: None,
+        listener: Listener::new(shared),
         gate: DiskGate::new(config.disk_reserve_bytes),
         was_paused: None,
-        is_gone: vec![false; shared.inboxes.len()],
         scan: None,
         scan_began: Instant::now(),
         rest_until: Instant::now(),
         scan_due: Instant::now(),
         next_tick: Instant::now(),
     };
-    watch.listen();
     watch.run();
 }
 
@@ -85,10 +80,9 @@ struct Watch<'a> {
     settling: Settling,
     /// New folders, to be scanned at the given moment: what was put into one before it was watched made no event.
     folders: VecDeque<(Instant, FileRef)>,
-    watcher: Option<notify::RecommendedWatcher>,
+    listener: Listener<'a>,
     gate: DiskGate,
-    was_paused: Option<String>,
-    is_gone: Vec<bool>,
+    was_paused: Option<Pause>,
     scan: Option<Scan>,
     scan_began: Instant,
     /// No scan begins before, not even one that is needed.
@@ -178,6 +172,8 @@ impl Watch<'_> {
         let look = match self.shared.inboxes[file.inbox].look(&file.path) {
             Ok(look) => look,
             Err(OpenError::Gone) => return self.settling.forget(&file),
+            // Its folder may be listed, not entered; the scan says so.
+            Err(OpenError::Permission(_)) => return,
             Err(_) => return self.shared.skipped(&file, "can not be looked at"),
         };
         match look.kind {
@@ -242,7 +238,7 @@ impl Watch<'_> {
     /// Scans a folder that has just appeared, at once.
     fn scan_folder(&mut self, folder: FileRef) {
         let mut scan = Scan::of(vec![folder]);
-        while let Some(file) = scan.next(self.shared) {
+        while let Some(file) = scan.next(self.shared, |folder| self.listener.hear(folder)) {
             if self.shared.is_stopping() {
                 return;
             }
@@ -259,6 +255,7 @@ impl Watch<'_> {
                 self.shared.forget_put_off();
             }
             self.scan_began = now;
+            self.listener.scan_begins();
             self.scan = Some(Scan::of(all_inboxes(self.shared)));
         }
     }
@@ -266,13 +263,14 @@ impl Watch<'_> {
     fn step_scan(&mut self) {
         let Some(mut scan) = self.scan.take() else { return };
         for _ in 0..SCAN_STEP {
-            match scan.next(self.shared) {
+            match scan.next(self.shared, |folder| self.listener.hear(folder)) {
                 Some(file) => self.consider(file, false),
                 None => {
                     let (now, took) = (Instant::now(), self.scan_began.elapsed());
                     let regular = Duration::from_secs(self.shared.setup.config.rescan_s);
                     self.rest_until = now + took.max(SCAN_GAP_MIN);
                     self.scan_due = now + regular.max(took * SCAN_REST);
+                    self.listener.scan_ends();
                     return;
                 }
             }
@@ -300,11 +298,11 @@ impl Watch<'_> {
         }
         let paused = self.shared.paused();
         match (&self.was_paused, &paused) {
-            (None, Some(reason)) => {
+            (None, Some(Pause { by, why: reason })) => {
                 let stream = &self.shared.setup.stream;
-                match reason.as_str() {
+                match *by {
                     // As at every stop: nothing is wrong.
-                    PAUSED_BY_REQUEST => info!(%stream, reason, "paused the ingest"),
+                    "request" => info!(%stream, reason, "paused the ingest"),
                     _ => warn!(%stream, reason, "paused the ingest"),
                 }
                 self.shared.tell(IngestEvent::Paused { reason: reason.clone() });
@@ -323,77 +321,28 @@ impl Watch<'_> {
         if inbox.is_there() {
             return;
         }
-        let path = inbox.root().to_owned();
-        if !std::mem::replace(&mut self.is_gone[index], true) {
-            warn!(stream = %self.shared.setup.stream, inbox = %path.display(), "the inbox is gone; waiting for it");
-            inbox.close();
+        let (stream, path) = (&self.shared.setup.stream, inbox.root().to_owned());
+        let was_known = inbox.is_gone();
+        inbox.close();
+        let came_back = inbox.reopen();
+        if !was_known {
+            let why = match &came_back {
+                Ok(()) => "another folder has its name".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            warn!(
+                %stream, inbox = %path.display(), why,
+                hint = "mount or make it again, readable for the daemon's user: nothing is lost, and it is watched again by itself; \
+                        if it shall be no inbox any more, take it out of the configuration and reload",
+                "the inbox is gone"
+            );
             self.shared.tell(IngestEvent::InboxGone { inbox: path.clone() });
         }
-        if inbox.reopen().is_ok() {
-            self.is_gone[index] = false;
-            info!(stream = %self.shared.setup.stream, inbox = %path.display(), "the inbox is back");
-            self.listen();
+        if came_back.is_ok() {
+            info!(%stream, inbox = %path.display(), "the inbox is back");
+            self.listener.forget();
             self.shared.needs_rescan.store(true, Ordering::Relaxed);
             self.shared.tell(IngestEvent::InboxBack { inbox: path });
         }
     }
-
-    /// Asks the system to tell what changes below the inboxes. Where it can not, scans do the work.
-    fn listen(&mut self) {
-        self.watcher = None;
-        if self.shared.setup.config.poll {
-            return;
-        }
-        match listen(self.shared) {
-            Ok(watcher) => self.watcher = Some(watcher),
-            Err(error) => warn!(
-                stream = %self.shared.setup.stream, %error,
-                "failed to watch the inbox; new files are found by scans (raise fs.inotify.max_user_watches, or set ingest.poll)"
-            ),
-        }
-    }
-}
-
-fn listen(shared: &Shared) -> notify::Result<notify::RecommendedWatcher> {
-    let roots: Vec<_> = shared.inboxes.iter().map(|inbox| inbox.root().to_owned()).collect();
-    let hints = shared.hint_sender();
-    let stays = shared.setup.config.after == After::Leave;
-    let missed = std::sync::Arc::clone(&shared.needs_rescan);
-    let place = {
-        let roots = roots.clone();
-        move |path: &Path| {
-            let found = roots
-                .iter()
-                .enumerate()
-                .find_map(|(inbox, root)| Some((inbox, path.strip_prefix(root).ok()?)));
-            found.map(|(inbox, below)| FileRef::new(inbox, below))
-        }
-    };
-    let on_event = move |event: notify::Result<notify::Event>| {
-        let event = match event {
-            Ok(event) if !event.need_rescan() => event,
-            _ => return missed.store(true, Ordering::Relaxed),
-        };
-        let as_hint: fn(FileRef) -> Hint = match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Hint::Whole,
-            EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Hint::Whole,
-            EventKind::Create(CreateKind::File | CreateKind::Folder) => Hint::Changed,
-            EventKind::Modify(ModifyKind::Metadata(_)) => Hint::Changed,
-            // Our own moves and deletions make these too; only a ledger of files that stay wants to know.
-            EventKind::Remove(RemoveKind::File) if stays => Hint::Gone,
-            EventKind::Modify(ModifyKind::Name(RenameMode::From)) if stays => Hint::Gone,
-            // Writes in progress, opens and reads say nothing that a later event does not.
-            _ => return,
-        };
-        for file in event.paths.iter().filter_map(|path| place(path)) {
-            if !file.path.as_os_str().is_empty() && hints.try_send(as_hint(file)).is_err() {
-                missed.store(true, Ordering::Relaxed);
-            }
-        }
-    };
-    let mut watcher = notify::RecommendedWatcher::new(on_event, notify::Config::default().with_follow_symlinks(false))?;
-    for root in &roots {
-        watcher.watch(root, RecursiveMode::Recursive)?;
-    }
-    Ok(watcher)
 }

@@ -271,7 +271,9 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
                 Some(error.to_string())
             }
         };
-        self.shared.state.lock().checkpoint_failure = failure;
+        let mut state = self.shared.state.lock();
+        state.checkpoint_failures += u64::from(failure.is_some());
+        state.checkpoint_failure = failure;
         Ok(())
     }
 

@@ -101,6 +101,8 @@ pub struct LearnerState {
     pub surprise: Option<f64>,
     /// Steps that failed since the start.
     pub failed_steps: u64,
+    /// Checkpoints that could not be written since the start.
+    pub checkpoint_failures: u64,
     /// Why the newest checkpoint could not be written, if it could not. Learning goes on.
     pub checkpoint_failure: Option<String>,
     /// When the loop last went round: a learner that is stuck leaves it behind.
@@ -159,6 +161,15 @@ impl LearnerThread {
     /// The learner in numbers.
     pub fn state(&self) -> LearnerState {
         self.shared.state.lock().clone()
+    }
+
+    /// Tells why it ended by itself, if it did, for as long as anybody asks.
+    pub fn failure(&self) -> impl Fn() -> Option<String> + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || match &shared.state.lock().activity {
+            Activity::Failed(failure) => Some(failure.clone()),
+            _ => None,
+        }
     }
 
     /// Pauses it, or lets it go on.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Streams;
+use super::{StreamHandle, Streams};
 use crate::ids::{Generation, SampleId, SourceHash, Space, StreamName};
 use crate::registry::VerdictRecord;
 use crate::replay::{QuarantineEntry, SampleInfo};
@@ -18,16 +18,17 @@ pub(super) struct Alive {
     pub(super) status: &'static str,
 }
 
-/// Whether the daemon can do its work.
+/// Whether the daemon can answer queries, and whether all of it works.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Ready {
-    /// `ready`; else why not.
+    /// `ready`; `degraded`: queries are answered, but a part of a stream has failed; else why not: `failed`, `starting or
+    /// stopping`.
     pub(super) status: &'static str,
-    /// Each stream's serving.
+    /// Each stream's parts.
     streams: BTreeMap<StreamName, StreamReady>,
 }
 
-/// A stream's serving.
+/// A stream's parts.
 #[derive(Serialize, JsonSchema)]
 struct StreamReady {
     /// The generation that answers queries; null before the first.
@@ -35,29 +36,45 @@ struct StreamReady {
     generation: Option<Generation>,
     /// Why queries fail, when they do.
     failure: Option<String>,
+    /// Why no files are taken until a restart, when that is so.
+    ingest_failure: Option<String>,
+    /// Why nothing is learnt until a restart, when that is so.
+    learner_failure: Option<String>,
 }
 
 impl Ready {
-    pub(super) const YES: &'static str = "ready";
-
-    /// A stream that has published nothing yet is as ready as it can be: it takes data.
+    /// A stream that has published nothing yet is as ready as it can be: it takes data. One that takes or learns nothing
+    /// answers from what it has, so that nobody's queries go elsewhere for that.
     pub(super) fn of(is_ready: bool, streams: &Streams) -> Self {
-        let serving = streams
+        let of_stream = |handle: &StreamHandle| {
+            let (serving, parts) = (handle.serving.state(), (handle.failures)());
+            StreamReady {
+                generation: serving.generation,
+                failure: serving.failure,
+                ingest_failure: parts.ingest,
+                learner_failure: parts.learner,
+            }
+        };
+        let streams: BTreeMap<_, _> = streams
             .iter()
-            .map(|(name, handle)| (name.clone(), handle.serving.state()));
-        let streams: BTreeMap<_, _> = serving
-            .map(|(name, state)| {
-                let (generation, failure) = (state.generation, state.failure);
-                (name, StreamReady { generation, failure })
-            })
+            .map(|(name, handle)| (name.clone(), of_stream(handle)))
             .collect();
-        let has_failed = streams.values().any(|stream| stream.failure.is_some());
-        let status = match (is_ready, has_failed) {
-            (false, _) => "starting or stopping",
-            (true, true) => "failed",
-            (true, false) => Self::YES,
+        let any = |has: fn(&StreamReady) -> bool| streams.values().any(has);
+        let status = if !is_ready {
+            "starting or stopping"
+        } else if any(|stream| stream.failure.is_some()) {
+            "failed"
+        } else if any(|stream| stream.ingest_failure.is_some() || stream.learner_failure.is_some()) {
+            "degraded"
+        } else {
+            "ready"
         };
         Self { status, streams }
+    }
+
+    /// Whether queries are answered.
+    pub(super) fn answers(&self) -> bool {
+        matches!(self.status, "ready" | "degraded")
     }
 }
 

@@ -60,6 +60,20 @@ pub enum Event {
         /// The stream.
         stream: StreamName,
     },
+    /// An inbox is not there any more: deleted, or not mounted.
+    InboxGone {
+        /// The stream.
+        stream: StreamName,
+        /// The folder.
+        inbox: String,
+    },
+    /// An inbox that was gone is there.
+    InboxBack {
+        /// The stream.
+        stream: StreamName,
+        /// The folder.
+        inbox: String,
+    },
     /// The gate judged a candidate.
     Verdict {
         /// The stream.

@@ -1,13 +1,16 @@
 //! `/metrics`: the status in Prometheus's text format 0.0.4, and how long requests took.
 //! Invariant: a family is written once, with its help and its type, all its samples together; units are base units.
 
+mod families;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::status::{Status, StreamStatus};
+use crate::status::Status;
+use families::FAMILIES;
 
 /// The content type of the text format.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -53,179 +56,13 @@ pub(super) fn text(status: &Status, http: &HttpMetrics) -> String {
         for stream in &status.streams {
             for (label, value) in (family.samples)(stream) {
                 let mut labels = vec![("stream", stream.name.as_str())];
-                labels.extend(family.label.map(|name| (name, label)));
+                labels.extend(family.label.map(|name| (name, &*label)));
                 text.sample(family.name, &labels, value);
             }
         }
     }
     requests(&mut text, http);
     text.0
-}
-
-/// A family with a sample, or one for each value of a label, of each stream.
-struct Family {
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-    label: Option<&'static str>,
-    samples: fn(&StreamStatus) -> Vec<(&'static str, f64)>,
-}
-
-const fn family(
-    name: &'static str,
-    kind: &'static str,
-    help: &'static str,
-    label: Option<&'static str>,
-    samples: fn(&StreamStatus) -> Vec<(&'static str, f64)>,
-) -> Family {
-    Family {
-        name,
-        kind,
-        help,
-        label,
-        samples,
-    }
-}
-
-const FAMILIES: &[Family] = &[
-    // A source that is taken out of quarantine is counted no more, which Prometheus reads as a restart.
-    family(
-        "curiod_sources_total",
-        "counter",
-        "Sources by what became of them, for life.",
-        Some("verdict"),
-        |s| {
-            vec![
-                ("accepted", s.sources_accepted as f64),
-                ("duplicate", s.sources_duplicate as f64),
-                ("quarantined", s.sources_quarantined as f64),
-            ]
-        },
-    ),
-    family(
-        "curiod_ingest_paused",
-        "gauge",
-        "1 while no more sources are taken.",
-        None,
-        |s| vec![("", f64::from(u8::from(s.ingest_paused.is_some())))],
-    ),
-    family(
-        "curiod_queue_depth",
-        "gauge",
-        "What waits in a queue.",
-        Some("queue"),
-        |s| vec![("ingest", s.sources_queued as f64), ("encode", s.encode_queue as f64)],
-    ),
-    family(
-        "curiod_replay_samples",
-        "gauge",
-        "Samples in the replay buffer.",
-        Some("part"),
-        |s| {
-            vec![
-                ("training", s.samples.saturating_sub(s.exam_samples) as f64),
-                ("exam", s.exam_samples as f64),
-            ]
-        },
-    ),
-    family(
-        "curiod_replay_bytes",
-        "gauge",
-        "Bytes of the samples in the replay buffer.",
-        None,
-        |s| vec![("", s.replay_bytes as f64)],
-    ),
-    family(
-        "curiod_replay_disk_bytes",
-        "gauge",
-        "Bytes of the replay buffer's files.",
-        None,
-        |s| vec![("", s.replay_disk_bytes as f64)],
-    ),
-    family(
-        "curiod_samples_drawn_total",
-        "counter",
-        "Samples replayed, for life.",
-        None,
-        |s| vec![("", s.samples_drawn as f64)],
-    ),
-    family(
-        "curiod_steps_total",
-        "counter",
-        "Steps of learning, for life.",
-        None,
-        |s| vec![("", s.step as f64)],
-    ),
-    family(
-        "curiod_duty_cycle_ratio",
-        "gauge",
-        "Share of the last minute the learner was busy.",
-        None,
-        |s| vec![("", s.duty_cycle)],
-    ),
-    family(
-        "curiod_loss",
-        "gauge",
-        "The objective's loss, a running mean.",
-        None,
-        |s| optional(s.loss),
-    ),
-    family(
-        "curiod_rank",
-        "gauge",
-        "Effective rank of the embeddings (RankMe).",
-        None,
-        |s| optional(s.rank),
-    ),
-    family(
-        "curiod_surprise_ratio",
-        "gauge",
-        "Error of the newest samples over the running mean.",
-        None,
-        |s| optional(s.surprise),
-    ),
-    family(
-        "curiod_verdicts_total",
-        "counter",
-        "Verdicts of the gate since the start.",
-        Some("verdict"),
-        |s| {
-            vec![
-                ("accepted", s.candidates_accepted as f64),
-                ("rejected", s.candidates_rejected as f64),
-            ]
-        },
-    ),
-    family(
-        "curiod_generation",
-        "gauge",
-        "The generation that answers queries; 0 before the first.",
-        None,
-        |s| vec![("", s.generation.map_or(0.0, |generation| generation.0 as f64))],
-    ),
-    family(
-        "curiod_index_samples",
-        "gauge",
-        "Samples that are searchable, and that should be.",
-        Some("state"),
-        |s| vec![("covered", s.index_covered as f64), ("total", s.index_total as f64)],
-    ),
-    family(
-        "curiod_stream_failed",
-        "gauge",
-        "1 while the learner or the encoder of a stream has failed.",
-        None,
-        |s| {
-            vec![(
-                "",
-                f64::from(u8::from(s.state.starts_with("failed") || s.serving_failure.is_some())),
-            )]
-        },
-    ),
-];
-
-fn optional(value: Option<f64>) -> Vec<(&'static str, f64)> {
-    value.map(|value| ("", value)).into_iter().collect()
 }
 
 fn requests(text: &mut Text, http: &HttpMetrics) {
@@ -340,6 +177,11 @@ mod tests {
             "curiod_sources_total{stream=\"pictures\",verdict=\"accepted\"} 12",
             "curiod_index_samples{stream=\"other\",state=\"covered\"} 11",
             "curiod_loss{stream=\"pictures\"} 3.25",
+            "curiod_inbox_present{stream=\"pictures\",inbox=\"/in\"} 1",
+            "curiod_checkpoint_failures_total{stream=\"pictures\"} 2",
+            "curiod_failed_steps_total{stream=\"pictures\"} 3",
+            "curiod_ingest_paused_by{stream=\"other\",reason=\"disk\"} 0",
+            "curiod_part_failed{stream=\"other\",part=\"learner\"} 0",
             "curiod_http_request_duration_seconds_bucket{route=\"/api/v1/status\",status=\"200\",le=\"0.005\"} 1",
             "curiod_http_request_duration_seconds_bucket{route=\"/api/v1/status\",status=\"200\",le=\"0.5\"} 2",
             "curiod_http_request_duration_seconds_count{route=\"a \\\"route\\\" \\\\ with\\nall\",status=\"404\"} 1",

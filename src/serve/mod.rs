@@ -66,6 +66,17 @@ pub struct StreamHandle {
     pub serving: Arc<StreamServing>,
     /// Bounds of a picture in a query: those of its ingest.
     pub image_limits: ImageLimits,
+    /// Looks at what works on the stream beside its serving. Waits for nothing, not even for a reload.
+    pub failures: Box<dyn Fn() -> PartFailures + Send + Sync>,
+}
+
+/// Why parts of a stream work no more, without which queries are answered all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartFailures {
+    /// Why nothing is taken.
+    pub ingest: Option<String>,
+    /// Why nothing is learnt.
+    pub learner: Option<String>,
 }
 
 /// Streams by name; replaced as a whole when the configuration is read again.

@@ -116,7 +116,8 @@ fn paths(types: &mut SchemaGenerator) -> Value {
     let answer = content::<Ready>(types);
     get(
         "/readyz",
-        "Whether the daemon can do its work; 503 with the same body when not.",
+        "Whether the daemon can answer queries; 503 with the same body when not. `degraded` in the body: it can, but takes or \
+         learns nothing.",
         none(),
         answer,
         &[],

@@ -29,12 +29,12 @@ pub(super) async fn livez() -> Json<Alive> {
     Json(Alive { status: "alive" })
 }
 
-/// `GET /readyz`: the daemon has started, is not stopping, and no encoder has failed.
+/// `GET /readyz`: the daemon has started, is not stopping, and no encoder has failed. What else has failed is in the body.
 pub(super) async fn readyz(State(state): App) -> Result<Response, Problem> {
     let is_ready = state.ready.load(Ordering::Acquire);
     let streams = state.streams.load_full();
     let ready = blocking(move || Ready::of(is_ready, &streams)).await?;
-    let status = if ready.status == Ready::YES {
+    let status = if ready.answers() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE

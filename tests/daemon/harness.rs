@@ -103,7 +103,8 @@ impl Site {
         self.spawn_as(command);
     }
 
-    fn spawn_as(&mut self, mut command: Command) {
+    /// Starts the daemon with this command, and does not wait.
+    pub(crate) fn spawn_as(&mut self, mut command: Command) {
         assert!(self.child.is_none(), "the daemon runs already");
         let log = fs::OpenOptions::new()
             .create(true)

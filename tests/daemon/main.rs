@@ -6,6 +6,7 @@
     reason = "a test that can not go on fails where it is"
 )]
 
+mod administrator;
 mod architecture;
 mod bad_input;
 mod faults;

@@ -339,7 +339,7 @@ fn a_full_disk_pauses_the_ingest_and_says_what_to_do() {
         world
             .counters()
             .paused
-            .is_some_and(|why| why.contains("disk_reserve_bytes"))
+            .is_some_and(|pause| pause.why.contains("disk_reserve_bytes"))
     });
     std::thread::sleep(Duration::from_millis(world.config.settle_ms * 3));
     assert_eq!(world.verdicts(), (0, 0, 0));
@@ -380,5 +380,5 @@ fn an_inbox_that_is_not_there_is_an_error_that_names_it() {
     let clock = std::sync::Arc::new(crate::clock::SystemClock);
     let error = Ingest::start(setup, replay.into(), clock, std::sync::Arc::new(|_| {})).unwrap_err();
     assert!(matches!(&error, IngestError::Inbox { inbox, .. } if *inbox == world.inbox()));
-    assert!(error.to_string().contains("create the folder"), "{error}");
+    assert!(error.to_string().contains("No such file"), "{error}");
 }

@@ -157,6 +157,7 @@ function showWarnings(stream) {
     stream.state.startsWith('failed') && ['bad', `Learning has ${visible(stream.state)}`],
     stream.serving_failure && ['bad', `Queries fail: ${visible(stream.serving_failure)}`],
     stream.ingest_paused && ['warn', `No files are taken: ${visible(stream.ingest_paused)}`],
+    ...(stream.inboxes ?? []).filter((inbox) => !inbox.present).map((inbox) => ['warn', `The inbox ${visible(inbox.path)} is gone: mount or make it again`]),
   ].filter(Boolean);
   const list = byId('warnings');
   list.hidden = warnings.length === 0;

@@ -11,6 +11,7 @@ export function condition(stream) {
   if (stream.state.startsWith('failed')) return ['bad', `has ${visible(stream.state)}`];
   if (stream.serving_failure) return ['bad', `can not answer queries: ${visible(stream.serving_failure)}`];
   if (stream.ingest_paused) return ['warn', `takes no files: ${visible(stream.ingest_paused)}`];
+  if (stream.inboxes?.some((inbox) => !inbox.present)) return ['warn', 'has lost an inbox'];
   switch (stream.state) {
     case 'learning': return ['alive', 'is learning'];
     case 'waiting': return ['quiet', 'waits for samples'];

@@ -123,6 +123,7 @@ impl Site {
             stopped.clone(),
         ));
         let handle = StreamHandle {
+            failures: Box::new(Default::default),
             modality: Modality::Image,
             replay: Arc::clone(&replay),
             registry: Arc::clone(&registry),
