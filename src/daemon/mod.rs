@@ -86,7 +86,10 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
     // Before anything else: libtorch reads its settings once, and no thread may run while they are written.
     let device = torch::prepare(&config.device)?;
     if disk::ordered().map_err(DaemonError::Fault)? {
-        warn!("CURIOD_FAULT is set: this daemon will fail on purpose; it is for tests");
+        warn!(
+            hint = "unset CURIOD_FAULT",
+            "CURIOD_FAULT is set: this daemon will fail on purpose; it is for tests"
+        );
     }
     let system = |what| move |source| DaemonError::System { what, source };
     let _lock = StateLock::take(&config.state_dir)?;
@@ -153,7 +156,7 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
     if !server.is_finished()
         && let Ok(Err(error)) = runtime.block_on(server)
     {
-        error!(%error, "the server ended badly");
+        error!(%error, hint = "please report it with its error; nothing durable is lost", "the server ended badly");
     }
     // Work for clients that hung up may still go on; nobody waits for it.
     runtime.shutdown_timeout(Duration::from_millis(500));
@@ -226,7 +229,7 @@ async fn obey(
                 service_manager::status(&roster.sentence());
                 match watchdog::stuck(roster) {
                     None => service_manager::alive(),
-                    Some(part) => warn!(part, "does not move; the service manager is not told that the daemon is alive"),
+                    Some(part) => warn!(part, hint = "the service manager restarts it soon, and nothing acknowledged is lost; look at what that part uses: disk, device, memory", "does not move; the service manager is not told that the daemon is alive"),
                 }
             }
         }
@@ -272,6 +275,7 @@ async fn read_again(
         if changed {
             warn!(
                 key,
+                hint = "restart when convenient, or undo the change",
                 "changed in the configuration; it takes a restart of the daemon to hold"
             );
         }
@@ -291,7 +295,7 @@ async fn read_again(
                 error!(stream, %error, hint, "failed to start a stream of the new configuration; it is off until the next reload");
             }
         }
-        Err(error) => error!(%error, "the reload failed; restart the daemon"),
+        Err(error) => error!(%error, hint = "please report it with this log", "the reload failed; restart the daemon"),
     }
     Config {
         streams: new.streams,

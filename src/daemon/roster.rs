@@ -187,7 +187,9 @@ impl Roster {
                 running.gate = Some(gate);
             }
             Err(error) => {
-                error!(%error, "failed to start the gate; nothing is published until the daemon is restarted")
+                error!(%error,
+                    hint = "raise the limit of threads (ulimit -u, TasksMax= of the unit), then restart",
+                    "failed to start the gate; nothing is published until the daemon is restarted")
             }
         }
     }

@@ -224,7 +224,9 @@ impl Stream {
         self.learner.join();
         self.handle.serving.stop();
         if let Err(error) = self.handle.replay.checkpoint() {
-            error!(stream = %self.config.name, %error, "failed to checkpoint the catalogue; the next start replays the segments");
+            error!(stream = %self.config.name, %error,
+                hint = "look at the disk: its space, owner and health",
+                "failed to checkpoint the catalogue; the next start replays the segments");
         }
     }
 
@@ -313,7 +315,9 @@ fn deliver(gate: Arc<ArcSwapOption<CandidateSlot>>) -> impl Fn(Candidate) + Send
             .as_ref()
             .is_some_and(|slot| slot.put(provenance, candidate.student, candidate.teacher));
         if !taken {
-            warn!(%stream, step, "no gate sits; a candidate was dropped, the next one follows");
+            warn!(%stream, step,
+                hint = "none in a reload; if it comes again, restart",
+                "no gate sits; a candidate was dropped, the next one follows");
         }
     }
 }

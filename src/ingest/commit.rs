@@ -90,7 +90,9 @@ fn insert(shared: &Shared, sources: Vec<NewSource>) -> Option<Vec<Inserted>> {
             }
             Err(error) => {
                 if !std::mem::replace(&mut said, true) {
-                    error!(stream = %shared.setup.stream, %error, "failed to store samples; trying again");
+                    error!(stream = %shared.setup.stream, %error,
+                        hint = "free space on the disk of state_dir, and look at its health; no file is acknowledged meanwhile",
+                        "failed to store samples; trying again");
                 }
                 shared.set_store_failed(Some(error.to_string()));
             }
@@ -160,7 +162,7 @@ fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>)
         }
         warn!(
             stream = %shared.setup.stream, path = ?entry.path, reason = entry.reason, detail = entry.detail,
-            "quarantined a file"
+            hint = "curiod quarantine list tells it again; mend or replace the file, or let it be", "quarantined a file"
         );
         news.push((outcome, rejection.reason, entry));
     }

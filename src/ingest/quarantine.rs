@@ -67,7 +67,9 @@ fn move_back(shared: &Shared, entry: &QuarantineEntry) -> bool {
     match move_file(&folder, kept, &inbox.root().join(parent), entry.source) {
         Ok(_) => true,
         Err(error) => {
-            warn!(stream = %shared.setup.stream, path = ?entry.path, %error, "failed to move a file back to the inbox");
+            warn!(stream = %shared.setup.stream, path = ?entry.path, %error,
+                hint = "let the daemon's user write both folders; under the unit see ReadWritePaths=",
+                "failed to move a file back to the inbox");
             false
         }
     }

@@ -205,7 +205,8 @@ impl Shared {
         match error {
             Some(error) if !had_failed => warn!(
                 %stream, path = ?file.path, %error,
-                "failed to move or delete a taken file; it stays in the inbox and is tried again, as are others; check the folder's owner and mode"
+                hint = "let the daemon's user write the file's folder; under the unit see ReadWritePaths=",
+                "failed to move or delete a taken file; it stays in the inbox and is tried again, as are others"
             ),
             None if had_failed => info!(%stream, path = ?file.path, "taken files can be moved or deleted again"),
             _ => {}
@@ -272,7 +273,9 @@ impl Shared {
     pub(super) fn guard(&self, thread: &str, work: impl FnOnce(&Self)) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) {
             let what = panic_message(&*panic);
-            error!(stream = %self.setup.stream, thread, what, "a thread panicked; the ingest stopped");
+            error!(stream = %self.setup.stream, thread, what,
+                hint = "please report it with this log; restart the daemon to take files again, none is lost",
+                "a thread panicked; the ingest stopped");
             *self.failed.lock() = Some(format!("the thread {thread} panicked: {what}"));
             self.is_stopping.store(true, Ordering::Relaxed);
         }
@@ -280,7 +283,9 @@ impl Shared {
 
     /// Logs what the ledger could not do. The ledger's cache only saves work: a file is read again, not lost.
     pub(super) fn ledger_failed(&self, what: &'static str, error: &crate::replay::ReplayError) {
-        warn!(stream = %self.setup.stream, what, %error, "the ledger failed");
+        warn!(stream = %self.setup.stream, what, %error,
+            hint = "look at the disk of state_dir (space, health) and restart if it goes on; files are read again, none is lost",
+            "the ledger failed");
     }
 }
 

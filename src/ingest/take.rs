@@ -135,7 +135,7 @@ fn take(shared: &Shared, file: &FileRef) -> Result<Outcome, Untaken> {
 fn guarded<T>(shared: &Shared, file: &FileRef, decode: impl FnOnce() -> Result<T, Rejection>) -> Result<T, Rejection> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|panic| {
         let what = panic_message(&*panic);
-        error!(stream = %shared.setup.stream, path = ?file.path, what, "a decoder panicked; please report the file");
+        error!(stream = %shared.setup.stream, path = ?file.path, what, hint = "please report the file; it is in quarantine, the daemon goes on", "a decoder panicked");
         Err(Rejection::new(
             Reason::DecoderPanic,
             format!("the decoder panicked: {what}"),

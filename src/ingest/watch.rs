@@ -293,7 +293,9 @@ impl Watch<'_> {
         match free_bytes(&self.shared.setup.state_dir) {
             Ok(free) => self.shared.set_disk_is_low(self.gate.judge(free)),
             Err(error) => {
-                warn!(folder = %self.shared.setup.state_dir.display(), %error, "failed to ask the disk for its free space");
+                warn!(folder = %self.shared.setup.state_dir.display(), %error,
+                    hint = "is the filesystem of state_dir still mounted?",
+                    "failed to ask the disk for its free space");
             }
         }
         let paused = self.shared.paused();
@@ -303,7 +305,9 @@ impl Watch<'_> {
                 match *by {
                     // As at every stop: nothing is wrong.
                     "request" => info!(%stream, reason, "paused the ingest"),
-                    _ => warn!(%stream, reason, "paused the ingest"),
+                    _ => {
+                        warn!(%stream, reason, hint = "the reason says what to free or mend; it goes on by itself", "paused the ingest")
+                    }
                 }
                 self.shared.tell(IngestEvent::Paused { reason: reason.clone() });
             }

@@ -120,13 +120,17 @@ impl Checkpoints {
                 Err(Unfit::Other(reason)) => {
                     // Kept under another name: nobody's learning is thrown away by a changed key.
                     let aside = self.folder.join(format!("other-{:012}-{}", step, std::process::id()));
-                    warn!(step, reason, aside = %aside.display(), "set a checkpoint of another network aside; learning starts anew");
+                    warn!(step, reason, aside = %aside.display(),
+                        hint = "none if that was meant; else undo the change and give the folder its name step-NUMBER back",
+                        "set a checkpoint of another network aside; learning starts anew");
                     durable::rename(&path, &aside).map_err(failed)?;
                 }
                 Err(Unfit::Torn(reason)) => {
                     // Under another name, or `save` would take it for the whole checkpoint of that step.
                     let aside = self.folder.join(format!("torn-{:012}-{}", step, std::process::id()));
-                    warn!(step, reason, aside = %aside.display(), "set a torn checkpoint aside");
+                    warn!(step, reason, aside = %aside.display(),
+                        hint = "none: the one before it is resumed; look at the disk's health",
+                        "set a torn checkpoint aside");
                     durable::rename(&path, &aside).map_err(failed)?;
                 }
                 Err(Unfit::Failed(error)) => return Err(error),

@@ -188,6 +188,7 @@ impl Learner {
             loss,
             grad_norm,
             in_a_row = self.failed_in_a_row,
+            hint = "none if rare; else lower learning.learning_rate, or set learning.precision to \"fp32\"",
             "skipped a step that was no number"
         );
         let diverged = self.failed_in_a_row >= FAILED_IN_A_ROW_MAX;

@@ -61,7 +61,9 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
         deliver: Deliver,
     ) -> Result<Self, LearnError> {
         if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-            warn!(%error, "the learner keeps its priority; queries may wait for it");
+            warn!(%error,
+                hint = "none: only speed suffers; allow setpriority to have it",
+                "the learner keeps its priority; queries may wait for it");
         }
         torch::set_threads(setup.learn_threads);
         let batch = setup.spec.batch(&setup.config);
@@ -224,7 +226,9 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
         }
         let (mut learner, _) = self.checkpoints.restore(&self.learner.setup)?;
         let (step, from) = (self.learner.step, learner.step);
-        warn!(stream = %self.setup.stream, step, from, rate_share, "went back to the last good checkpoint");
+        warn!(stream = %self.setup.stream, step, from, rate_share,
+            hint = "none if rare; else lower learning.learning_rate, or set learning.precision to \"fp32\"",
+            "went back to the last good checkpoint");
         learner.go_on_from(&self.learner, rate_share);
         self.learner = learner;
         Ok(())
@@ -234,7 +238,9 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
         let step = self.learner.steps();
         self.candidate_step = step;
         if !self.learner.is_finite()? {
-            warn!(stream = %self.setup.stream, step, "made no candidate: its weights are no numbers");
+            warn!(stream = %self.setup.stream, step,
+                hint = "lower learning.learning_rate, or set learning.precision to \"fp32\"",
+                "made no candidate: its weights are no numbers");
             return Ok(());
         }
         self.cursors.next_candidate = step + self.setup.publication.candidate_steps + step / 4;
@@ -267,7 +273,9 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
                 None
             }
             Err(error) => {
-                error!(stream = %self.setup.stream, step, %error, "failed to write a checkpoint; learning goes on");
+                error!(stream = %self.setup.stream, step, %error,
+                    hint = "free space on the disk of state_dir, and look at its owner and health; it is tried again",
+                    "failed to write a checkpoint; learning goes on");
                 Some(error.to_string())
             }
         };

@@ -147,7 +147,9 @@ impl LearnerThread {
                     Ok(Err(error)) => error.to_string(),
                     Err(panic) => format!("panicked: {}", panic_text(&*panic)),
                 };
-                error!(%stream, failure, "the learner ended; restart the daemon to resume from the last checkpoint");
+                error!(%stream, failure,
+                    hint = "restart; if it ends again, mend what its failure says, or move the newest step-* folder away",
+                    "the learner ended; restart the daemon to resume from the last checkpoint");
                 shared.state.lock().activity = Activity::Failed(failure);
             }
         };

@@ -166,7 +166,10 @@ impl GateThread {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            error!("the gate had died; candidates were no longer judged");
+            error!(
+                hint = "please report it with this log; restart the daemon",
+                "the gate had died; candidates were no longer judged"
+            );
         }
     }
 }
@@ -290,13 +293,17 @@ impl Court {
             }
             Ok(Err(HearingError::Gate(GateError::Stopped))) => return (Outcome::Stopped, record),
             Ok(Err(why)) => {
-                error!(%stream, step, %why, "failed to judge or publish a candidate; the old generation serves on");
+                error!(%stream, step, %why,
+                    hint = "look at the disk (space, owner) and the memory; the next candidate follows by itself",
+                    "failed to judge or publish a candidate; the old generation serves on");
                 record.reason = format!("failed: {why}");
                 Outcome::Failed
             }
             Err(panic) => {
                 let why = panic_text(panic.as_ref());
-                error!(%stream, step, why, "the gate panicked on a candidate; the old generation serves on");
+                error!(%stream, step, why,
+                    hint = "please report it with this log; the next candidate follows by itself",
+                    "the gate panicked on a candidate; the old generation serves on");
                 record.reason = format!("failed: the gate panicked: {why}");
                 self.gate.forget();
                 Outcome::Panicked
@@ -305,7 +312,9 @@ impl Court {
         record.at = self.clock.now().to_rfc3339();
         record.seconds = started.elapsed().as_secs_f64();
         if let Err(error) = self.stream.registry.record(record.clone()) {
-            warn!(%stream, step, %error, "failed to keep a verdict");
+            warn!(%stream, step, %error,
+                hint = "look at the disk (space, owner); the verdict holds",
+                "failed to keep a verdict");
         }
         (outcome, record)
     }
@@ -350,7 +359,9 @@ fn announce(on_verdict: &OnVerdict, name: &StreamName, outcome: &Outcome, record
     };
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| on_verdict(name, record, published))) {
         let why = panic_text(panic.as_ref());
-        error!(stream = %name, step = record.step, why, "a listener panicked on a verdict");
+        error!(stream = %name, step = record.step, why,
+            hint = "please report it with this log; the verdict holds",
+            "a listener panicked on a verdict");
     }
 }
 
@@ -377,7 +388,9 @@ fn yield_to_others() {
     crate::torch::set_threads(1);
     // On Linux priorities belong to threads: "this process" is the calling thread.
     if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        warn!(%error, "failed to lower the gate's priority");
+        warn!(%error,
+            hint = "none: only speed suffers; allow setpriority to have it",
+            "failed to lower the gate's priority");
     }
 }
 

@@ -203,7 +203,9 @@ impl Registry {
             network = %published.manifest.network, best, "published a generation");
         // The generation is published from here on: what fails below is repaired at the next open.
         if let Err(error) = open::point_aliases(&self.dir, &state) {
-            error!(%generation, %error, "failed to move the aliases; they are repaired at the next start");
+            error!(%generation, %error,
+                hint = "look at the disk (space, owner), then restart",
+                "failed to move the aliases; they are repaired at the next start");
         }
         self.drop_old(&mut state);
         Ok(published)
@@ -306,7 +308,11 @@ impl Registry {
                     state.generations.remove(&generation);
                     info!(%generation, kept = self.kept, "dropped an old generation");
                 }
-                Err(error) => error!(%generation, %error, "failed to drop an old generation"),
+                Err(error) => {
+                    error!(%generation, %error,
+                        hint = "look at its owner and mode; it is tried again at the next publication",
+                        "failed to drop an old generation")
+                }
             }
         }
     }

@@ -68,6 +68,7 @@ fn set_aside(dir: &Path, generation: Generation, why: &ManifestError, clock: &dy
     let aside = free_name(dir, name);
     durable::rename(&dir.join(dir_name(generation)), &dir.join(&aside))?;
     error!(registry = %dir.display(), %generation, %why, set_aside = aside,
+        hint = "look at the disk; to have it back, stop the daemon and restore its folder from a backup",
         "set a broken generation aside; the next older whole one is served");
     let mut broken: Vec<_> = names(dir)?
         .into_iter()
@@ -76,7 +77,9 @@ fn set_aside(dir: &Path, generation: Generation, why: &ManifestError, clock: &dy
     broken.sort();
     for name in &broken[..broken.len().saturating_sub(BROKEN_KEPT)] {
         durable::remove_dir(&dir.join(name))?;
-        warn!(registry = %dir.display(), name, kept = BROKEN_KEPT, "deleted the oldest broken generation");
+        warn!(registry = %dir.display(), name, kept = BROKEN_KEPT,
+            hint = "none: the newer ones are kept; look at the disk if generations break often",
+            "deleted the oldest broken generation");
     }
     Ok(())
 }
@@ -116,7 +119,9 @@ fn read_stable(dir: &Path, state: &State) -> Option<Generation> {
     match named {
         Some(generation) if state.generations.contains_key(&generation) => best.max(Some(generation)),
         Some(generation) => {
-            warn!(%generation, "the best generation is not whole; the newest takes its place");
+            warn!(%generation,
+                hint = "look at the disk",
+                "the best generation is not whole; the newest takes its place");
             newest
         }
         None => newest,
@@ -127,7 +132,9 @@ fn read_stable(dir: &Path, state: &State) -> Option<Generation> {
 fn read_high_water(path: &Path) -> Result<u64, DurableError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(text.trim().parse().unwrap_or_else(|_| {
-            warn!(file = %path.display(), "the file holds no number; generations are numbered from the folders");
+            warn!(file = %path.display(),
+                hint = "none: it is written anew; look at the disk if it comes again",
+                "the file holds no number; generations are numbered from the folders");
             0
         })),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),

@@ -47,7 +47,9 @@ impl VerdictHistory {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
             Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                warn!(file = %path.display(), "skipped a verdict history that is not text");
+                warn!(file = %path.display(),
+                    hint = "none: history alone is lost; look at the disk",
+                    "skipped a verdict history that is not text");
                 String::new()
             }
             Err(e) => return Err(durable::failed("read", &path)(e)),
@@ -84,7 +86,11 @@ impl VerdictHistory {
 
 fn parse(path: &Path, line_number: usize, line: &str) -> Option<VerdictRecord> {
     serde_json::from_str(line)
-        .map_err(|error| warn!(file = %path.display(), line = line_number, %error, "skipped a line that is no verdict"))
+        .map_err(|error| {
+            warn!(file = %path.display(), line = line_number, %error,
+            hint = "none: history alone is lost; look at the disk",
+            "skipped a line that is no verdict")
+        })
         .ok()
 }
 

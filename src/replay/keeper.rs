@@ -42,7 +42,7 @@ impl Keeper {
                     Err(error) => {
                         // A catalogue that stays failed was named once, and is in the state and the metrics.
                         if !store.catalogue_failed() {
-                            error!(%error, "failed to tend the replay buffer; trying again");
+                            error!(%error, hint = "free space on the disk of state_dir and look at its health; no sample is lost", "failed to tend the replay buffer; trying again");
                         }
                         AFTER_ERROR
                     }

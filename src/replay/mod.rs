@@ -56,6 +56,10 @@ use record::Entry;
 use segment::Location;
 use store::Store;
 
+/// What to do when the catalogue can not be read.
+const UNREADABLE: &str =
+    "look at the disk; the catalogue is opened again or rebuilt by itself, no sample is lost";
+
 /// The bounded durable store of a stream's samples. Shared by all of a stream's threads.
 pub struct ReplayBuffer {
     store: Arc<Store>,
@@ -91,7 +95,7 @@ impl ReplayBuffer {
     pub fn knows(&self, hash: &SourceHash) -> bool {
         self.store.source(hash).map_or_else(
             |error| {
-                error!(%error, source = %hash, "failed to look up a source");
+                error!(%error, source = %hash, hint = UNREADABLE, "failed to look up a source");
                 false
             },
             |source| source.is_some(),
@@ -130,7 +134,7 @@ impl ReplayBuffer {
             .catalogue()
             .and_then(|catalogue| catalogue.seen(path))
             .unwrap_or_else(|error| {
-                error!(%error, "failed to look up a file");
+                error!(%error, hint = UNREADABLE, "failed to look up a file");
                 None
             })
     }
@@ -295,12 +299,12 @@ impl ReplayBuffer {
             // Moved or evicted since, or damaged: reading the content says which.
             Ok(_) => return None,
             Err(error) => {
-                error!(%error, sample = id.0, "failed to look up a sample");
+                error!(%error, sample = id.0, hint = UNREADABLE, "failed to look up a sample");
                 return None;
             }
         };
         let source = self.store.source(&sample.source).unwrap_or_else(|error| {
-            error!(%error, source = %sample.source, "failed to look up a source");
+            error!(%error, source = %sample.source, hint = UNREADABLE, "failed to look up a source");
             None
         });
         let path = source.map(|source| String::from_utf8_lossy(&source.path).into_owned());
@@ -379,7 +383,10 @@ impl ReplayBuffer {
             return Ok(());
         };
         if keeper.stop().is_err() {
-            error!("the replay buffer's thread panicked");
+            error!(
+                hint = "please report it with this log, and restart; the segments are whole",
+                "the replay buffer's thread panicked"
+            );
         }
         self.store.checkpoint()
     }
@@ -388,7 +395,9 @@ impl ReplayBuffer {
 impl Drop for ReplayBuffer {
     fn drop(&mut self) {
         if let Err(error) = self.shut() {
-            error!(%error, "failed to close the replay buffer; the next open takes longer");
+            error!(%error,
+                hint = "look at the disk; nothing that was acknowledged is lost",
+                "failed to close the replay buffer; the next open takes longer");
         }
     }
 }

@@ -89,7 +89,9 @@ impl LastSegment {
         let path = segments.path(self.number);
         if self.end < self.len {
             disk::cut("replay.cut", &self.file, &path, self.end).map_err(ReplayError::io("cut", &path))?;
-            warn!(segment = %path.display(), bytes = self.len - self.end, "cut a torn tail");
+            warn!(segment = %path.display(), bytes = self.len - self.end,
+                hint = "none: a kill or a power cut in a write leaves it; nothing acknowledged was in it",
+                "cut a torn tail");
             let segment = Segment {
                 file: Arc::clone(&self.file),
                 bytes: self.end,
@@ -171,6 +173,7 @@ impl<'a> Redo<'a> {
                 offset = bad.offset,
                 sample = bad.id,
                 why = bad.why,
+                hint = "the disk gave back other bytes than were written: look at its health (smartctl) and the memory's",
                 "quarantined a damaged record"
             );
             self.bad.push((number, bad));

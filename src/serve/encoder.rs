@@ -176,7 +176,9 @@ impl Worker {
                 Ok(Err(error)) => error.to_string(),
                 Err(panic) => Failed::Panicked(panic).to_string(),
             };
-            error!(thread = %self.name, error = %why, "an encoder failed; it starts afresh from the published bytes");
+            error!(thread = %self.name, error = %why,
+                hint = "none if it works again soon; else restart, which sets a damaged generation aside",
+                "an encoder failed; it starts afresh from the published bytes");
             *self.failure.lock() = Some(why.clone());
             rest = if started.elapsed() > REST_MAX { REST_MIN } else { rest };
             if self.refuse_for(rest, &why).is_err() {
@@ -279,7 +281,9 @@ impl Worker {
                 Ok(Err(error)) => Failed::Once(error.to_string()),
                 Err(panic) => Failed::Panicked(panic),
             };
-            error!(thread = %self.name, error = %why, "failed to embed a query");
+            error!(thread = %self.name, error = %why,
+                hint = "ask again; if it comes again, look at the memory and at the device",
+                "failed to embed a query");
             for job in jobs {
                 let _ = job.reply.send(Err(EncodeError::Failed(why.to_string())));
             }

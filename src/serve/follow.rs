@@ -73,7 +73,11 @@ impl Follower {
                     held.push(*id);
                     tiles.push(tile);
                 }
-                Some(Err(error)) => warn!(sample = %id, %error, "skipped a sample that can not be indexed"),
+                Some(Err(error)) => {
+                    warn!(sample = %id, %error,
+                        hint = "look at the buffer: stop the daemon and run curiod replay verify",
+                        "skipped a sample that can not be indexed")
+                }
                 None => {}
             }
         }

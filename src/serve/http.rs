@@ -36,7 +36,9 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
             (accepted, permit) = accepted => match accepted {
                 Ok((stream, _)) => (stream, permit),
                 Err(error) => {
-                    warn!(%error, "failed to accept a connection");
+                    warn!(%error,
+                        hint = "raise the limit of open files (ulimit -n, LimitNOFILE= of the unit)",
+                        "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_RETRY).await;
                     continue;
                 }
@@ -51,7 +53,10 @@ pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Recei
     drop(listener);
     let farewell = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(FAREWELL_MAX, farewell).await.is_err() {
-        warn!("closed connections whose requests did not end");
+        warn!(
+            hint = "none: their clients may ask again",
+            "closed connections whose requests did not end"
+        );
     }
 }
 

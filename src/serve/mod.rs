@@ -175,7 +175,10 @@ pub fn router(state: Arc<AppState>) -> Router {
     };
     let panicked = |_: Box<dyn std::any::Any + Send>| {
         use axum::response::IntoResponse;
-        tracing::error!("a handler panicked");
+        tracing::error!(
+            hint = "please report it with this log; the daemon goes on",
+            "a handler panicked"
+        );
         Problem::new(Kind::Internal, "the handler panicked; the log says more").into_response()
     };
     routes()
@@ -193,7 +196,9 @@ pub fn router(state: Arc<AppState>) -> Router {
 /// Runs what may wait for the disk or a lock on a thread that may wait.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
-        tracing::error!(%error, "the work for a request failed");
+        tracing::error!(%error,
+            hint = "please report it with this log; the daemon goes on",
+            "the work for a request failed");
         Problem::new(Kind::Internal, "the work for this request panicked; the log says more")
     })
 }

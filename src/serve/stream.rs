@@ -215,7 +215,11 @@ impl Inner {
                 }
                 build.running = Some(served);
             }
-            Err(error) => error!(stream = %self.setup.stream, %error, "failed to start an encoder"),
+            Err(error) => {
+                error!(stream = %self.setup.stream, %error,
+                    hint = "raise the limit of threads (ulimit -u, TasksMax= of the unit), and look at the memory",
+                    "failed to start an encoder")
+            }
         }
     }
 

@@ -55,10 +55,16 @@ const ONEDNN_PRIMITIVES_MAX: &std::ffi::CStr = c"512";
 /// was chosen is in it.
 pub fn prepare(config: &DeviceConfig) -> Result<Device, TorchError> {
     if !shim::keep_freed_memory() {
-        warn!("the allocator refused to keep freed memory; training steps will fault more pages in");
+        warn!(
+            hint = "none: only speed suffers",
+            "the allocator refused to keep freed memory; training steps will fault more pages in"
+        );
     }
     if !shim::set_environment(c"ONEDNN_PRIMITIVE_CACHE_CAPACITY", ONEDNN_PRIMITIVES_MAX) {
-        warn!("threads were started before libtorch was prepared; oneDNN's cache keeps its own bound");
+        warn!(
+            hint = "please report it: memory may grow slowly",
+            "threads were started before libtorch was prepared; oneDNN's cache keeps its own bound"
+        );
     }
     if config.kind == DeviceChoice::Cpu {
         info!(device = "cpu", "chose the device");

@@ -137,3 +137,31 @@ fn every_fault_point_is_somewhere() {
         assert!(sources.iter().any(elsewhere), "{point} is nowhere");
     }
 }
+
+#[test]
+fn every_warning_and_error_of_the_log_says_what_to_do() {
+    // Its own lines are orders of a test; what a recovery finds is told by the room that is being rebuilt.
+    let exempt = ["disk/faults.rs", "replay/recovery.rs", "replay/store.rs"];
+    let mut silent = Vec::new();
+    for (file, text) in sources().iter().filter(|(file, _)| !exempt.contains(&file.as_str())) {
+        for call in ["warn!(", "error!("] {
+            for (at, _) in text.match_indices(call) {
+                let is_whole_name = !text[..at].ends_with(|before: char| before == '_' || before.is_alphanumeric());
+                let told = &text[at..at + text[at..].find(['}', ';']).unwrap_or(text.len() - at)];
+                let until_next = text[at..]
+                    .match_indices('\n')
+                    .nth(9)
+                    .map_or(text.len() - at, |(end, _)| end);
+                let told = if told.contains("hint") {
+                    told
+                } else {
+                    &text[at..at + until_next]
+                };
+                if is_whole_name && !told.contains("hint") {
+                    silent.push(format!("{file}: {}", told.lines().take(3).collect::<String>()));
+                }
+            }
+        }
+    }
+    assert!(silent.is_empty(), "without a hint:\n{}", silent.join("\n"));
+}
