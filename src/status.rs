@@ -75,6 +75,9 @@ pub struct StreamStatus {
     /// Why the newest checkpoint could not be written, when it could not. Learning goes on.
     #[serde(default)]
     pub checkpoint_failure: Option<String>,
+    /// Why no checkpoints are written for now, when none are: too little of the disk is free. Learning goes on.
+    #[serde(default)]
+    pub checkpoints_paused: Option<String>,
     /// Why nothing is learnt until the daemon is restarted, when that is so.
     #[serde(default)]
     pub learner_failure: Option<String>,
@@ -159,6 +162,7 @@ pub(crate) fn example(name: &str) -> StreamStatus {
         failed_steps: 3,
         checkpoint_failures: 2,
         checkpoint_failure: None,
+        checkpoints_paused: None,
         learner_failure: None,
         loss: Some(3.25),
         rank: Some(17.5),

@@ -133,6 +133,7 @@ fn pipeline(config: LearningConfig, device: Device, pictures: Option<&Path>) {
         published_step: 0,
         learn_threads: THREADS,
         augment_threads: 1,
+        disk_reserve_bytes: 0,
         checkpoints: folder.path().join("checkpoints"),
     };
     let learner = LearnerThread::start(setup, Arc::new(replay), Arc::new(DeviceTurns::default()), drop)

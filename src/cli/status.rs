@@ -177,7 +177,11 @@ fn described_stream(stream: &StreamStatus) -> String {
     lines.extend(stream.ingest_paused.clone().map(|why| ("paused", why)));
     let gone = stream.inboxes.iter().filter(|inbox| !inbox.present);
     lines.extend(gone.map(|inbox| ("inbox", format!("{} is gone; mount or make it again", inbox.path))));
-    lines.extend(stream.checkpoint_failure.clone().map(|why| ("unsaved", why)));
+    let unsaved = stream
+        .checkpoints_paused
+        .as_ref()
+        .or(stream.checkpoint_failure.as_ref());
+    lines.extend(unsaved.cloned().map(|why| ("unsaved", why)));
     lines.extend(
         stream
             .failures()

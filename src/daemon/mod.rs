@@ -1,5 +1,6 @@
 //! The daemon: takes the lock, starts the streams, serves, obeys signals, and leaves everything as it can be resumed.
-//! Invariant: what the service manager is told is true: ready when queries are answered, alive while the server serves and every learner moves.
+//! Invariant: what the service manager is told is true: ready when queries are answered, alive while the server answers and every
+//! learner and every ingest moves.
 
 pub mod lock;
 pub mod log;
@@ -32,6 +33,7 @@ use lock::{LockError, StateLock};
 use roster::Roster;
 use stream::Common;
 pub use stream::{StreamError, replay_dir};
+use watchdog::Watchdog;
 
 /// How long the daemon waits between two looks at how its parts are.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -197,6 +199,10 @@ async fn obey(
     mut config: Config,
     reread: impl Fn() -> Result<Config, ConfigError>,
 ) -> Result<(), DaemonError> {
+    let watchdog = Watchdog::start(state.address()).map_err(|source| DaemonError::System {
+        what: "start the watchdog's thread",
+        source,
+    })?;
     let every = service_manager::watchdog_interval().map_or(LOOK_EVERY, |interval| interval.min(LOOK_EVERY));
     let mut look = tokio::time::interval(every);
     let mut reload: Option<(Instant, Reload<'_>)> = None;
@@ -227,7 +233,7 @@ async fn obey(
                 }
             } else {
                 service_manager::status(&roster.sentence());
-                match watchdog::stuck(roster) {
+                match watchdog.stuck(roster) {
                     None => service_manager::alive(),
                     Some(part) => warn!(part, hint = "the service manager restarts it soon, and nothing acknowledged is lost; look at what that part uses: disk, device, memory", "does not move; the service manager is not told that the daemon is alive"),
                 }

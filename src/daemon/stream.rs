@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use tch::Device;
@@ -139,6 +140,7 @@ impl Stream {
                 device: common.device,
                 learn_threads: common.threads.learn(),
                 augment_threads: common.threads.augment(),
+                disk_reserve_bytes: config.ingest.disk_reserve_bytes,
                 checkpoints: dir.join("checkpoints"),
                 published_step: registry
                     .latest()
@@ -230,6 +232,11 @@ impl Stream {
         }
     }
 
+    /// The ingest's thread that has been at one piece of work for longer than it may, if there is one.
+    pub(super) fn stuck_ingest(&self, after: Duration) -> Option<String> {
+        self.ingest.stuck(after)
+    }
+
     /// The learner in numbers.
     pub(super) fn learner(&self) -> LearnerState {
         self.learner.state()
@@ -281,6 +288,7 @@ impl Stream {
             failed_steps: learner.failed_steps,
             checkpoint_failures: learner.checkpoint_failures,
             checkpoint_failure: learner.checkpoint_failure,
+            checkpoints_paused: learner.checkpoints_paused,
             learner_failure,
             loss: learner.loss,
             rank: learner.health.map(|health| health.rank),

@@ -14,7 +14,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::POINTS;
+use super::{POINTS, STALLS};
 
 /// The variable of the environment that orders faults.
 const VARIABLE: &str = "CURIOD_FAULT";
@@ -60,6 +60,7 @@ enum Action {
     Torn,
     Cut,
     Short,
+    Stall,
     Fail(Errno),
 }
 
@@ -129,6 +130,9 @@ impl Faults {
             None => {}
             Some(Action::Kill) => die(),
             Some(Action::Cut) => self.cut_power(count),
+            Some(Action::Stall) => loop {
+                std::thread::park();
+            },
             Some(Action::Fail(errno)) => return Err(errno.into()),
             Some(action) => step.half = Some(action),
         }
@@ -287,7 +291,7 @@ fn parse_order(text: &str) -> Result<Order, String> {
     let (Some(at), Some(nth), Some(action), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return Err(wrong("has not three parts"));
     };
-    if !POINTS.contains(&at) {
+    if !POINTS.contains(&at) && !STALLS.contains(&at) {
         return Err(wrong("names no point"));
     }
     let (nth, repeats) = match (nth.strip_suffix('+'), nth.strip_suffix('%')) {
@@ -300,10 +304,14 @@ fn parse_order(text: &str) -> Result<Order, String> {
         "torn" => Action::Torn,
         "cut" => Action::Cut,
         "short" => Action::Short,
+        "stall" => Action::Stall,
         "enospc" => Action::Fail(Errno::NOSPC),
         "eio" => Action::Fail(Errno::IO),
         _ => return Err(wrong("has no known action")),
     };
+    if STALLS.contains(&at) && action != Action::Stall {
+        return Err(wrong("asks for what can not happen there"));
+    }
     if matches!(action, Action::Torn | Action::Short) && !at.ends_with(".write") {
         return Err(wrong("tears what is no write"));
     }

@@ -5,12 +5,14 @@
 //! `CURIOD_FAULT` is a list of `POINT:NTH:ACTION`, separated by commas. At the NTH time (from 1) that an operation of that
 //! name begins: `kill` ends the process as SIGKILL does; `torn` does so after half of a write; `cut` does so after
 //! everything that was not synced is lost or, by chance, kept in part; `enospc` and `eio` let the operation fail;
-//! `short` lets a write fail after its first half; it and `torn` are for points that end in `.write`. `NTH+` means every
+//! `short` lets a write fail after its first half; it and `torn` are for points that end in `.write`. `stall` lets the thread
+//! hang for ever, at these and at [`STALLS`]. `NTH+` means every
 //! time from then on, `NTH%` every NTH time.
 
 mod faults;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod reserve;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -18,6 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use faults::{Faults, Step};
+pub use reserve::{DiskGate, free_bytes};
 
 /// Every name at which a fault can be ordered, in the order of the data's way.
 pub const POINTS: [&str; 27] = [
@@ -58,6 +61,19 @@ pub fn ordered() -> Result<bool, String> {
 /// A step that is no disk operation of this room begins.
 pub fn point(at: &'static str) -> io::Result<()> {
     begin(at).map(drop)
+}
+
+/// Every name at which a part of the daemon can be made to hang, and nothing else: what hangs there is no operation that
+/// could fail.
+pub const STALLS: [&str; 3] = ["ingest.look", "ingest.decode", "serve.alive"];
+
+/// A piece of work begins at which a test may let the thread hang.
+pub fn stall(at: &'static str) {
+    debug_assert!(STALLS.contains(&at), "{at} is not in the list");
+    if let Ok(Some(faults)) = Faults::get() {
+        // Nothing but to hang can be ordered here.
+        let _ = faults.begin(at);
+    }
 }
 
 /// A new file for reading and writing; fails where the name is taken.

@@ -34,6 +34,7 @@ pub(super) fn run(shared: &Shared, outcomes: &Receiver<Outcome>) {
         for file in &files {
             shared.arrived(file);
         }
+        shared.pulses.commit.rest();
     }
 }
 
@@ -44,6 +45,7 @@ struct Good {
 }
 
 fn commit(shared: &Shared, batch: Vec<Outcome>) {
+    shared.pulses.commit.beat();
     let (mut good, mut sources, mut bad) = (Vec::new(), Vec::new(), Vec::new());
     for mut outcome in batch {
         let samples = std::mem::replace(&mut outcome.samples, Ok(Vec::new()));
@@ -82,6 +84,8 @@ fn commit(shared: &Shared, batch: Vec<Outcome>) {
 fn insert(shared: &Shared, sources: Vec<NewSource>) -> Option<Vec<Inserted>> {
     let mut said = false;
     loop {
+        // A buffer that refuses is told as such; it is not stuck.
+        shared.pulses.commit.beat();
         let inserted = disk::point("ingest.insert").map_err(ReplayError::io("reach", &shared.setup.state_dir));
         match inserted.and_then(|()| shared.replay.insert(sources.clone())) {
             Ok(inserted) => {
@@ -185,6 +189,7 @@ fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>)
 /// Acknowledges the file, and remembers it if it stays. One that could not be moved or deleted is tried again with the
 /// next regular scan, which finds its content known.
 fn settle_file(shared: &Shared, outcome: &Outcome, standing: Standing, verdict: FileVerdict, seen: &mut Vec<Seen>) {
+    shared.pulses.commit.beat();
     let acknowledged = disk::point("ingest.acknowledge")
         .and_then(|()| acknowledge(shared, &outcome.file, outcome.look, outcome.source, standing));
     shared.tell_of_acknowledging(&outcome.file, acknowledged.as_ref().err());

@@ -9,10 +9,10 @@
 
 mod acknowledge;
 mod commit;
-mod disk;
 mod file;
 mod inbox;
 mod listen;
+mod pulse;
 mod quarantine;
 mod scan;
 mod settle;
@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
@@ -181,6 +182,9 @@ pub struct Ingest {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// How many times as long as another piece of work the largest file may take that the limits allow.
+const DECODE_PATIENCE: u32 = 10;
+
 /// Decoded sources that may wait: fewer where each is large. A kept picture is up to twice as long as it is wide.
 fn commit_queue(image_px: u32) -> usize {
     let tile_bytes = 6 * (image_px.max(1) as usize).pow(2);
@@ -241,7 +245,7 @@ impl Ingest {
         for worker in 0..shared.setup.decode_threads.max(1) {
             let (jobs, outcomes) = (jobs.clone(), outcome_sender.clone());
             ingest.spawn(format!("decode-{stream}-{worker}"), move |shared| {
-                take::run(shared, &jobs, &outcomes);
+                take::run(shared, worker, &jobs, &outcomes);
             })?;
         }
         ingest.spawn(format!("watch-{stream}"), move |shared| {
@@ -259,6 +263,27 @@ impl Ingest {
     pub fn failure(&self) -> impl Fn() -> Option<String> + Send + Sync + use<> {
         let shared = Arc::clone(&self.shared);
         move || shared.failed()
+    }
+
+    /// The thread that has been at one piece of work for longer than this, if there is one. To read and decode one large
+    /// file may take ten times as long. An ingest that failed, is paused or has nothing to do is not stuck.
+    pub fn stuck(&self, after: Duration) -> Option<String> {
+        if self.shared.failed().is_some() {
+            return None;
+        }
+        let stream = &self.shared.setup.stream;
+        let pulses = &self.shared.pulses;
+        let named = [("watch", &pulses.watch), ("commit", &pulses.commit)];
+        let named = named.into_iter().find(|(_, pulse)| pulse.is_stuck(after));
+        let decode = || {
+            pulses
+                .decode
+                .iter()
+                .position(|pulse| pulse.is_stuck(after * DECODE_PATIENCE))
+        };
+        named
+            .map(|(name, _)| format!("{name}-{stream}"))
+            .or_else(|| decode().map(|worker| format!("decode-{stream}-{worker}")))
     }
 
     /// Stops taking files, or goes on; what is on its way is finished.

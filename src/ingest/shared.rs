@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use super::file::FileRef;
 use super::inbox::Inbox;
+use super::pulse::Pulse;
 use super::watch::Hint;
 use super::{IngestCounters, IngestEvent, IngestSetup, Pause};
 use crate::clock::Clock;
@@ -52,6 +53,14 @@ pub(super) struct Shared {
     /// Hashes of the paths in quarantine, so that the ledger is asked only about files that may be in it.
     quarantined: Mutex<HashSet<u64>>,
     failed: Mutex<Option<String>>,
+    pub(super) pulses: Pulses,
+}
+
+/// The pulses of the threads.
+pub(super) struct Pulses {
+    pub(super) watch: Pulse,
+    pub(super) commit: Pulse,
+    pub(super) decode: Vec<Pulse>,
 }
 
 impl Shared {
@@ -76,6 +85,11 @@ impl Shared {
             .into_iter()
             .flat_map(|folder| below_inboxes(folder, &inboxes))
             .collect();
+        let pulses = Pulses {
+            watch: Pulse::default(),
+            commit: Pulse::default(),
+            decode: (0..setup.decode_threads.max(1)).map(|_| Pulse::default()).collect(),
+        };
         Self {
             done_dir,
             quarantine_dir,
@@ -99,6 +113,7 @@ impl Shared {
             is_acknowledging_failed: AtomicBool::new(false),
             quarantined: Mutex::new(quarantined),
             failed: Mutex::default(),
+            pulses,
         }
     }
 

@@ -11,6 +11,7 @@ use super::file::FileRef;
 use super::inbox::{Look, OpenError};
 use super::shared::{Shared, panic_message};
 use super::watch::{Hint, Job};
+use crate::disk;
 use crate::ids::SourceHash;
 use crate::sample::image::{self, Format, ImageLimits};
 use crate::sample::{Content, Modality, Reason, Rejection};
@@ -28,13 +29,18 @@ pub(super) struct Outcome {
 }
 
 /// A worker's thread.
-pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, outcomes: &Sender<Outcome>) {
-    for Job { file } in jobs {
+pub(super) fn run(shared: &Shared, worker: usize, jobs: &Receiver<Job>, outcomes: &Sender<Outcome>) {
+    let pulse = &shared.pulses.decode[worker];
+    while let Ok(Job { file }) = jobs.recv() {
         if shared.is_stopping() {
             shared.arrived(&file);
             continue;
         }
-        match take(shared, &file) {
+        pulse.beat();
+        disk::stall("ingest.decode");
+        let taken = take(shared, &file);
+        pulse.rest();
+        match taken {
             Ok(outcome) if is_premature(shared, &outcome) => look_again(shared, &file),
             Ok(outcome) => {
                 if outcomes.send(outcome).is_err() {

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender};
 use tracing::{info, warn};
 
-use super::disk::{DiskGate, free_bytes};
 use super::file::FileRef;
 use super::inbox::{Kind, Look, OpenError, is_unfinished_name};
 use super::listen::Listener;
@@ -17,6 +16,7 @@ use super::scan::{Scan, all_inboxes};
 use super::settle::{Settled, Settling};
 use super::shared::Shared;
 use super::{IngestEvent, Pause};
+use crate::disk::{self, DiskGate, free_bytes};
 use crate::limits::{INBOX_DEPTH_MAX, NOTIFY_QUEUE_MAX, SETTLING_MAX};
 
 /// Where to look.
@@ -62,7 +62,7 @@ pub(super) fn run(shared: &Shared, hints: Receiver<Hint>, jobs: Sender<Job>) {
         settling: Settling::new(Duration::from_millis(config.settle_ms), SETTLING_MAX),
         folders: VecDeque::new(),
         listener: Listener::new(shared),
-        gate: DiskGate::new(config.disk_reserve_bytes),
+        gate: DiskGate::of_ingest(config.disk_reserve_bytes),
         was_paused: None,
         scan: None,
         scan_began: Instant::now(),
@@ -95,6 +95,7 @@ struct Watch<'a> {
 impl Watch<'_> {
     fn run(&mut self) {
         while !self.shared.is_stopping() {
+            self.shared.pulses.watch.beat();
             let now = Instant::now();
             if now >= self.next_tick {
                 self.tick();
@@ -162,6 +163,8 @@ impl Watch<'_> {
 
     /// Looks at a path and hands it on if it is a whole file that is not yet known.
     fn consider(&mut self, file: FileRef, is_whole: bool) {
+        self.shared.pulses.watch.beat();
+        disk::stall("ingest.look");
         if self.shared.is_ours(&file) {
             return;
         }
@@ -219,6 +222,7 @@ impl Watch<'_> {
     fn hand_on(&mut self, file: FileRef) {
         let mut job = Job { file };
         loop {
+            self.shared.pulses.watch.beat();
             if self.shared.is_stopping() {
                 return self.shared.arrived(&job.file);
             }

@@ -15,6 +15,7 @@ use super::pace::Pace;
 use super::thread::{Activity, Candidate, LearnSetup, Shared};
 use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport};
 use crate::config::SamplerKind;
+use crate::disk::{self, DiskGate};
 use crate::ids::SampleId;
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::ReplayBuffer;
@@ -37,6 +38,7 @@ pub(super) struct Loop<'a, Deliver> {
     replay: Arc<ReplayBuffer>,
     turns: Arc<DeviceTurns>,
     checkpoints: Checkpoints,
+    disk: DiskGate,
     shared: &'a Shared,
     deliver: Deliver,
     learner: Learner,
@@ -82,6 +84,7 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
         let now = Instant::now();
         Ok(Self {
             candidate_step: setup.published_step,
+            disk: DiskGate::of_checkpoints(setup.disk_reserve_bytes),
             setup,
             batch,
             replay,
@@ -115,9 +118,13 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
                 None => self.idle()?,
             }
             if self.saved_at.elapsed() >= Duration::from_secs(self.setup.config.checkpoint_s) {
-                self.checkpoint()?;
+                self.saved_at = Instant::now();
+                if self.disk_has_room() {
+                    self.checkpoint()?;
+                }
             }
         }
+        // However little is free: one more is no more than what it replaces, and what was learnt would be lost.
         self.checkpoint()
     }
 
@@ -262,7 +269,6 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
     /// tried again later.
     fn checkpoint(&mut self) -> Result<(), LearnError> {
         let step = self.learner.steps();
-        self.saved_at = Instant::now();
         if step <= self.saved_step || !self.learner.is_finite()? {
             return Ok(());
         }
@@ -283,6 +289,25 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
         state.checkpoint_failures += u64::from(failure.is_some());
         state.checkpoint_failure = failure;
         Ok(())
+    }
+
+    /// Whether enough of the disk is free for a checkpoint; says so when that changes.
+    fn disk_has_room(&mut self) -> bool {
+        // A disk that does not tell is written to, and says then what it has.
+        let free = disk::free_bytes(&self.setup.checkpoints).unwrap_or(u64::MAX);
+        let paused = self.disk.judge(free);
+        let (stream, mut state) = (&self.setup.stream, self.shared.state.lock());
+        match (&state.checkpoints_paused, &paused) {
+            (None, Some(reason)) => warn!(
+                %stream, reason,
+                hint = "free space on the disk of state_dir; learning and queries go on, a kill loses what was learnt since the last checkpoint",
+                "paused the checkpoints"
+            ),
+            (Some(_), None) => info!(%stream, "resumed the checkpoints"),
+            _ => {}
+        }
+        state.checkpoints_paused = paused;
+        state.checkpoints_paused.is_none()
     }
 
     fn tell(&mut self, activity: Activity) {

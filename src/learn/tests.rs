@@ -255,6 +255,7 @@ impl Running {
             device: Device::Cpu,
             learn_threads: 1,
             augment_threads: 1,
+            disk_reserve_bytes: 0,
             checkpoints: dir.join("checkpoints"),
             published_step: 0,
         };

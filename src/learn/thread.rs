@@ -39,6 +39,8 @@ pub struct LearnSetup {
     pub learn_threads: usize,
     /// Threads that render views.
     pub augment_threads: usize,
+    /// Bytes free on the disk below which nothing is taken; checkpoints pause below half of them.
+    pub disk_reserve_bytes: u64,
     /// The folder of its checkpoints.
     pub checkpoints: PathBuf,
     /// Steps of the published model; 0 when there is none.
@@ -105,6 +107,8 @@ pub struct LearnerState {
     pub checkpoint_failures: u64,
     /// Why the newest checkpoint could not be written, if it could not. Learning goes on.
     pub checkpoint_failure: Option<String>,
+    /// Why no checkpoints are written for now, if none are.
+    pub checkpoints_paused: Option<String>,
     /// When the loop last went round: a learner that is stuck leaves it behind.
     pub alive_at: Option<Instant>,
 }

@@ -130,6 +130,11 @@ impl AppState {
             http_metrics: HttpMetrics::default(),
         }
     }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.bound
+    }
 }
 
 /// A path, its methods, and what answers them.

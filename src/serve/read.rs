@@ -16,6 +16,7 @@ use super::body::params;
 use super::choice::{self, Version};
 use super::problem::{Kind, Problem};
 use super::{AppState, StreamHandle, blocking, metrics as text};
+use crate::disk;
 use crate::ids::{SampleId, StreamName};
 use crate::registry::Published;
 use crate::registry::layout::Alias;
@@ -26,6 +27,7 @@ type App = State<Arc<AppState>>;
 
 /// `GET /livez`: the process answers.
 pub(super) async fn livez() -> Json<Alive> {
+    disk::stall("serve.alive");
     Json(Alive { status: "alive" })
 }
 

@@ -30,6 +30,24 @@ fn works(program: &str, arguments: &[&str]) -> bool {
     run.is_ok_and(|status| status.success())
 }
 
+/// A small disk, mounted until it is dropped.
+struct Mounted<'a>(&'a str);
+
+impl<'a> Mounted<'a> {
+    /// None where this user may not mount.
+    fn at(folder: &'a str, mib: u32) -> Option<Self> {
+        let size = format!("size={mib}m");
+        works("mount", &["-t", "tmpfs", "-o", &size, "curiod-test", folder]).then_some(Self(folder))
+    }
+}
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        // Lazily, as a drive that is pulled out: the daemon may have it open.
+        assert!(works("umount", &["-l", self.0]));
+    }
+}
+
 /// The log's first line that holds this.
 fn logged(site: &Site, what: &str) -> Option<String> {
     site.log().lines().find(|line| line.contains(what)).map(str::to_owned)
@@ -94,27 +112,24 @@ fn an_inbox_that_is_unmounted_is_gone_until_it_is_mounted_again() {
     let mut site = Site::new();
     let inbox = site.path("in");
     let inbox = inbox.to_str().unwrap();
-    let mount = ["-t", "tmpfs", "-o", "size=1m", "curiod-test", inbox];
-    if !works("mount", &mount) {
+    let Some(mounted) = Mounted::at(inbox, 1) else {
         eprintln!("skipped: this user may not mount");
         return;
-    }
+    };
     site.drop_pictures(0..1);
     site.start();
     site.wait_until("sources_accepted", 1);
-    // Lazily, as a drive that is pulled out: the daemon has its folder open.
-    assert!(works("umount", &["-l", inbox]));
+    drop(mounted);
     site.wait_for("the loss to be told", |site| is_present(site, false));
     let line = site.wait_for("the loss to be logged", |site| logged(site, "the inbox is gone"));
     assert!(
         line.contains("another folder has its name") || line.contains("not mounted"),
         "{line}"
     );
-    assert!(works("mount", &mount));
+    let _mounted = Mounted::at(inbox, 1).unwrap();
     site.drop_pictures(1..2);
     site.wait_until("sources_accepted", 2);
     assert_eq!(site.stop(), Some(0));
-    assert!(works("umount", &["-l", inbox]));
 }
 
 #[test]
@@ -243,4 +258,62 @@ fn a_learner_that_failed_leaves_the_daemon_ready_and_says_that_it_is_degraded() 
     assert!(String::from_utf8_lossy(&shown.stderr).contains("degraded: learner of stream `pictures` failed"));
     assert_eq!(accepted(&site), None, "a failed part is told by the exit code");
     assert_eq!(site.stop(), Some(0));
+}
+
+#[test]
+fn a_disk_that_fills_pauses_the_ingest_then_the_checkpoints_and_both_go_on_when_it_has_room() {
+    let mut site = Site::with("[stream.ingest]\ndisk_reserve_bytes = 134217728\n");
+    let state = site.path("state");
+    fs::create_dir(&state).unwrap();
+    let state = state.to_str().unwrap();
+    let Some(_mounted) = Mounted::at(state, 400) else {
+        eprintln!("skipped: this user may not mount a small disk");
+        return;
+    };
+    site.drop_pictures(0..40);
+    site.start();
+    site.wait_until("step", 5);
+    let filler = site.path("state/filler");
+    let free = || {
+        let disk = rustix::fs::statvfs(state).unwrap();
+        disk.f_bavail * disk.f_frsize
+    };
+    let fill = |left: u64| {
+        let file = fs::OpenOptions::new().append(true).create(true).open(&filler).unwrap();
+        let len = file.metadata().unwrap().len();
+        let more = free().saturating_sub(left).max(1);
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), len, more).unwrap();
+    };
+    let paused = |site: &Site| {
+        let stream = site.stream().unwrap();
+        (
+            stream["ingest_paused_by"].as_str().map(str::to_owned),
+            stream["checkpoints_paused"].is_string(),
+        )
+    };
+
+    fill(110 << 20);
+    site.wait_for("the ingest to pause", |site| {
+        (paused(site).0.as_deref() == Some("disk")).then_some(())
+    });
+    assert!(!paused(&site).1);
+    fill(40 << 20);
+    site.wait_for("the checkpoints to pause", |site| paused(site).1.then_some(()));
+    assert_eq!(metric(&site, "curiod_checkpoints_paused{"), Some(1.0));
+    let line = logged(&site, "paused the checkpoints").unwrap();
+    assert!(line.contains("WARN") && line.contains("hint"), "{line}");
+    assert_eq!(site.get("/readyz").unwrap()["status"], "ready");
+
+    fs::remove_file(&filler).unwrap();
+    site.wait_for("both to go on", |site| (paused(site) == (None, false)).then_some(()));
+    site.drop_pictures(40..60);
+    site.wait_until("sources_accepted", 60);
+    let resumed = logged(&site, "resumed the checkpoints");
+    assert!(resumed.is_some_and(|line| line.contains("INFO")));
+    assert_eq!(site.stop(), Some(0));
+    let log = site.log();
+    assert!(
+        log.rfind("wrote a checkpoint") > log.find("resumed the checkpoints"),
+        "{log}"
+    );
 }

@@ -131,7 +131,7 @@ fn every_file_says_what_it_is_for() {
 #[test]
 fn every_fault_point_is_somewhere() {
     let sources = sources();
-    for point in curiod::disk::POINTS {
+    for point in curiod::disk::POINTS.into_iter().chain(curiod::disk::STALLS) {
         let name = format!("(\"{point}\"");
         let elsewhere = |(file, text): &(String, String)| !file.starts_with("disk/") && text.contains(&name);
         assert!(sources.iter().any(elsewhere), "{point} is nowhere");

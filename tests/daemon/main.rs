@@ -16,4 +16,5 @@ mod main_job;
 mod python;
 mod refusals;
 mod signals;
+mod watchdog;
 mod world;

@@ -50,6 +50,7 @@ fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<'_, fn(Candidate)>)) {
         device: Device::Cpu,
         learn_threads: 1,
         augment_threads: 1,
+        disk_reserve_bytes: 0,
         checkpoints: dir.join("checkpoints"),
         published_step: 0,
     };

@@ -151,6 +151,13 @@ pub(super) const FAMILIES: &[Family] = &[
         |s| vec![("".into(), s.checkpoint_failures as f64)],
     ),
     family(
+        "curiod_checkpoints_paused",
+        "gauge",
+        "1 while the learner writes no checkpoints because too little of the disk is free.",
+        None,
+        |s| vec![("".into(), is(s.checkpoints_paused.is_some()))],
+    ),
+    family(
         "curiod_duty_cycle_ratio",
         "gauge",
         "Share of the last minute the learner was busy.",

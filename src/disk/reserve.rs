@@ -1,24 +1,35 @@
-//! Back-pressure by the disk: below the reserve nothing more is taken, until twice as much is free.
+//! Back-pressure by the disk: below a bound nothing more is written, until twice as much is free. The ingest pauses first,
+//! the learner's checkpoints at half of its bound; what answers queries writes nothing.
 
 use std::path::Path;
 
 /// Remembers on which side of the reserve the disk is.
 #[derive(Debug)]
-pub(super) struct DiskGate {
+pub struct DiskGate {
     reserve_bytes: u64,
     is_low: bool,
 }
 
 impl DiskGate {
-    pub(super) fn new(reserve_bytes: u64) -> Self {
+    /// Of the ingest: pauses below the reserve.
+    pub fn of_ingest(disk_reserve_bytes: u64) -> Self {
+        Self::new(disk_reserve_bytes)
+    }
+
+    /// Of the learner's checkpoints: the ingest has paused long before.
+    pub fn of_checkpoints(disk_reserve_bytes: u64) -> Self {
+        Self::new(disk_reserve_bytes / 2)
+    }
+
+    fn new(reserve_bytes: u64) -> Self {
         Self {
             reserve_bytes,
             is_low: false,
         }
     }
 
-    /// Why nothing may be taken with this much free, if nothing may.
-    pub(super) fn judge(&mut self, free_bytes: u64) -> Option<String> {
+    /// Why nothing may be written with this much free, if nothing may.
+    pub fn judge(&mut self, free_bytes: u64) -> Option<String> {
         let needed = if self.is_low {
             self.reserve_bytes.saturating_mul(2)
         } else {
@@ -36,7 +47,7 @@ impl DiskGate {
 }
 
 /// Bytes free for us on the disk that holds this folder.
-pub(super) fn free_bytes(folder: &Path) -> std::io::Result<u64> {
+pub fn free_bytes(folder: &Path) -> std::io::Result<u64> {
     let disk = rustix::fs::statvfs(folder)?;
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
@@ -53,6 +64,18 @@ mod tests {
         assert!(gate.judge(150).is_some());
         assert!(gate.judge(200).is_none());
         assert!(gate.judge(150).is_none());
+    }
+
+    #[test]
+    fn checkpoints_pause_after_the_ingest_and_go_on_before_it() {
+        let (mut ingest, mut checkpoints) = (DiskGate::of_ingest(100), DiskGate::of_checkpoints(100));
+        let mut judge = |free| (ingest.judge(free).is_none(), checkpoints.judge(free).is_none());
+        assert_eq!(judge(100), (true, true));
+        assert_eq!(judge(60), (false, true));
+        assert_eq!(judge(49), (false, false));
+        assert_eq!(judge(99), (false, false));
+        assert_eq!(judge(100), (false, true));
+        assert_eq!(judge(200), (true, true));
     }
 
     #[test]
