@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -117,6 +118,26 @@ pub fn sweep(dir: &Path) -> Result<usize, DurableError> {
         swept += 1;
     }
     Ok(swept)
+}
+
+/// Of the folders in `dir` whose names begin so, keeps the one that got its name last; deletes the others, and gives them.
+pub fn keep_newest(dir: &Path, prefix: &str) -> Result<Vec<PathBuf>, DurableError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed("list", dir))? {
+        let entry = entry.map_err(failed("list", dir))?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            let metadata = entry.metadata().map_err(failed("inspect", &entry.path()))?;
+            // A rename is a change of the folder itself, not of its content.
+            found.push(((metadata.ctime(), metadata.ctime_nsec()), entry.path()));
+        }
+    }
+    found.sort();
+    found.pop();
+    let old: Vec<_> = found.into_iter().map(|(_, path)| path).collect();
+    for path in &old {
+        fs::remove_dir_all(path).map_err(failed("remove", path))?;
+    }
+    Ok(old)
 }
 
 /// A name in the same folder that nobody else has: [`TEMP_PREFIX`], process, count, and the final name.

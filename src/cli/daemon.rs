@@ -154,6 +154,7 @@ pub fn replay(command: &ReplayCommand) -> Result<(), Failure> {
     }
     let _lock =
         StateLock::take(&state_dir).map_err(|error| Failure::new(Failure::FAILED, &error).hint(error.hint()))?;
+    daemon::sweep_copies(&std::env::temp_dir());
     let (mut reports, mut bad) = (Vec::new(), 0);
     for (name, dir) in buffers {
         let report = ReplayBuffer::verify(&dir).map_err(|error| {

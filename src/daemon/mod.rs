@@ -2,6 +2,7 @@
 //! Invariant: what the service manager is told is true: ready when queries are answered, alive while the server answers and every
 //! learner and every ingest moves.
 
+mod leftovers;
 pub mod lock;
 pub mod log;
 mod roster;
@@ -29,6 +30,7 @@ use crate::learn::DeviceTurns;
 use crate::limits::EVENT_QUEUE_MAX;
 use crate::serve::{AppState, router, serve};
 use crate::torch::{self, TorchError};
+pub use leftovers::sweep_copies;
 use lock::{LockError, StateLock};
 use roster::Roster;
 use stream::Common;
@@ -146,6 +148,7 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
         state.streams.store(Arc::new(roster.handles()));
         state.ready.store(true, Ordering::Release);
         service_manager::ready();
+        leftovers::look(&config);
         info!(version = env!("CARGO_PKG_VERSION"), address = %bound, state = %config.state_dir.display(), "started");
         runtime.block_on(obey(&roster, &state, signals, &mut server, config, reread))
     });

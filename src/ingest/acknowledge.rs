@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use tracing::{info, warn};
 
 use super::file::FileRef;
 use super::inbox::{Look, OpenError};
@@ -128,15 +129,19 @@ fn rename_anew(from: BorrowedFd<'_>, name: &OsStr, to: BorrowedFd<'_>, new_name:
     }
 }
 
+/// How the name of a copy that is not whole begins and ends; between them is the hash of the file's name.
+const COPY_PREFIX: &str = ".curiod-";
+const COPY_ENDING: &str = ".part";
+
 /// Copies a file into a folder of another filesystem, durably, under a name that nobody takes for a whole file.
 fn copy_to(from: &OwnedFd, name: &OsStr, to: &OwnedFd) -> io::Result<(OsString, Look)> {
     let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut source = File::from(rustix::fs::openat(from, name, read, Mode::empty())?);
     let before = source.metadata()?;
     let look = Look::of(&rustix::fs::fstat(&source)?);
-    let mut copy_name = OsString::from(".curiod-");
+    let mut copy_name = OsString::from(COPY_PREFIX);
     copy_name.push(&blake3::hash(name.as_bytes()).to_hex().as_str()[..32]);
-    copy_name.push(".part");
+    copy_name.push(COPY_ENDING);
     // What a kill left behind is written anew.
     let write = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
@@ -153,6 +158,41 @@ fn copy_to(from: &OwnedFd, name: &OsStr, to: &OwnedFd) -> io::Result<(OsString, 
         return Err(io::Error::other("the file changed while it was moved"));
     }
     Ok((copy_name, copied))
+}
+
+/// Deletes the copies that a kill interrupted, in the folders that files are moved to. What was copied is still in its inbox.
+pub(super) fn sweep_copies(shared: &Shared) {
+    let is_copy = |name: &OsStr| {
+        let name = name.as_bytes();
+        name.len() == COPY_PREFIX.len() + 32 + COPY_ENDING.len()
+            && name.starts_with(COPY_PREFIX.as_bytes())
+            && name.ends_with(COPY_ENDING.as_bytes())
+    };
+    let mut open = vec![shared.done_dir.clone(), shared.quarantine_dir.clone()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if shared.is_stopping() {
+                return;
+            }
+            shared.pulses.commit.beat();
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                open.push(entry.path());
+            } else if kind.is_file() && is_copy(&entry.file_name()) {
+                match std::fs::remove_file(entry.path()) {
+                    Ok(()) => {
+                        info!(stream = %shared.setup.stream, path = %entry.path().display(), "deleted an interrupted copy")
+                    }
+                    Err(error) => warn!(
+                        stream = %shared.setup.stream, path = %entry.path().display(), %error,
+                        hint = "delete it by hand: the file that was copied is in its inbox",
+                        "failed to delete an interrupted copy"
+                    ),
+                }
+            }
+        }
+    }
+    shared.pulses.commit.rest();
 }
 
 /// Makes the folders above one durable: they may have been made for it. One that can not be opened was not.

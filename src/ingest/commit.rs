@@ -7,7 +7,7 @@ use crossbeam_channel::Receiver;
 use tracing::{debug, error, warn};
 
 use super::IngestEvent;
-use super::acknowledge::{Place, Standing, acknowledge};
+use super::acknowledge::{Place, Standing, acknowledge, sweep_copies};
 use super::file::FileRef;
 use super::shared::Shared;
 use super::take::Outcome;
@@ -26,6 +26,8 @@ type Seen = (Vec<u8>, SeenFile, FileVerdict);
 
 /// The commit thread. Ends when the last worker has.
 pub(super) fn run(shared: &Shared, outcomes: &Receiver<Outcome>) {
+    // Before anything is acknowledged: this thread makes such copies.
+    sweep_copies(shared);
     while let Ok(first) = outcomes.recv() {
         let mut batch = vec![first];
         batch.extend(outcomes.try_iter().take(COMMIT_BATCH_MAX - 1));

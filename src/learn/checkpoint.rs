@@ -111,6 +111,30 @@ impl Checkpoints {
 
     /// The learner of the newest whole checkpoint that fits the setup, or a new one when there is none.
     pub(super) fn restore(&self, setup: &LearnerSetup) -> Result<(Learner, Cursors), LearnError> {
+        let restored = self.newest(setup);
+        self.drop_old_set_aside();
+        restored
+    }
+
+    /// Of what was set aside, for whoever looks into it, the newest of each kind is enough.
+    fn drop_old_set_aside(&self) {
+        for kind in ["torn-", "other-"] {
+            match durable::keep_newest(&self.folder, kind) {
+                Ok(dropped) => {
+                    for path in dropped {
+                        info!(checkpoint = %path.display(), "deleted a checkpoint that was set aside before a newer one");
+                    }
+                }
+                Err(error) => warn!(
+                    %error,
+                    hint = "let the daemon's user write the folder, or delete all but the newest by hand",
+                    "failed to delete checkpoints that were set aside"
+                ),
+            }
+        }
+    }
+
+    fn newest(&self, setup: &LearnerSetup) -> Result<(Learner, Cursors), LearnError> {
         for (step, path) in self.list()? {
             match load(&path, setup) {
                 Ok(restored) => {

@@ -317,3 +317,66 @@ fn a_disk_that_fills_pauses_the_ingest_then_the_checkpoints_and_both_go_on_when_
         "{log}"
     );
 }
+
+#[test]
+fn leftovers_are_cleaned_at_the_start_but_for_the_newest_and_removed_streams_are_only_told_of() {
+    let mut site = Site::with("[stream.ingest]\nafter = \"move\"\ndone_dir = \"done\"\n");
+    let checkpoints = site.path("state/streams/pictures/checkpoints");
+    for name in [
+        "torn-000000000001-1",
+        "torn-000000000009-1",
+        "torn-000000000002-1",
+        "other-000000000005-1",
+    ] {
+        fs::create_dir_all(checkpoints.join(name)).unwrap();
+    }
+    // Named last, in another tick of the filesystem's clock: the newest, whatever its step.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    fs::rename(
+        checkpoints.join("torn-000000000002-1"),
+        checkpoints.join("torn-000000000003-1"),
+    )
+    .unwrap();
+    let copy = site.path(&format!("done/deep/.curiod-{}.part", "0123456789abcdef".repeat(2)));
+    let someones = site.path("done/deep/.curiod-notes.part");
+    fs::create_dir_all(copy.parent().unwrap()).unwrap();
+    fs::write(&copy, "half a picture").unwrap();
+    fs::write(&someones, "no copy of ours").unwrap();
+    for folder in ["state/streams/old/replay", "state/registry/old/000001"] {
+        fs::create_dir_all(site.path(folder)).unwrap();
+        fs::write(site.path(folder).join("file"), vec![1; 10_000]).unwrap();
+    }
+    let temporary = site.path("temporary");
+    for (name, days) in [
+        ("curiod-verify-00000000000000aa", 3),
+        ("curiod-verify-00000000000000bb", 0),
+    ] {
+        let folder = temporary.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 86_400);
+        fs::File::open(&folder).unwrap().set_modified(then).unwrap();
+    }
+    let mut command = curiod();
+    command.env("TMPDIR", &temporary);
+    site.spawn_as(command);
+    site.wait_for("the old stream to be told of", |site| {
+        (site.log().matches("kept the folder of a stream").count() == 2).then_some(())
+    });
+    site.wait_for("the checkpoints to be cleaned", |_| {
+        let mut names: Vec<_> = fs::read_dir(&checkpoints)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        (names == ["other-000000000005-1", "torn-000000000003-1"]).then_some(())
+    });
+    site.wait_for("the copy to be deleted", |_| (!copy.exists()).then_some(()));
+    assert!(someones.exists() && site.path("state/streams/old/replay/file").exists());
+    assert!(!temporary.join("curiod-verify-00000000000000aa").exists());
+    assert!(temporary.join("curiod-verify-00000000000000bb").exists());
+    let line = logged(&site, "kept the folder of a stream").unwrap();
+    for word in ["INFO", "/state/streams/old", "\"bytes\":", "rm -r '"] {
+        assert!(line.contains(word), "{line}");
+    }
+    assert_eq!(site.stop(), Some(0));
+}
