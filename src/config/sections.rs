@@ -138,7 +138,8 @@ pub struct IngestConfig {
     pub image_pixels_max: u64,
     /// Pixels of one side of a picture.
     pub image_side_px_max: u32,
-    /// Free bytes on the state's disk below which nothing more is taken until twice as much is free.
+    /// Free bytes on the state's disk below which nothing more is taken until twice as much is free; below half of them the
+    /// learner writes no checkpoints until all of them are.
     pub disk_reserve_bytes: u64,
 }
 

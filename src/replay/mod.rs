@@ -57,8 +57,7 @@ use segment::Location;
 use store::Store;
 
 /// What to do when the catalogue can not be read.
-const UNREADABLE: &str =
-    "look at the disk; the catalogue is opened again or rebuilt by itself, no sample is lost";
+const UNREADABLE: &str = "look at the disk; the catalogue is opened again or rebuilt by itself, no sample is lost";
 
 /// The bounded durable store of a stream's samples. Shared by all of a stream's threads.
 pub struct ReplayBuffer {

@@ -141,7 +141,7 @@ fn a_folder_that_can_not_be_read_is_named_and_taken_when_it_can_and_the_rest_sta
         fs::create_dir(site.path(folder)).unwrap();
     }
     site.drop_file("closed/a.png", &picture(1));
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     // Root reads every folder, but for these capabilities.
     let bounds = ["--bounding-set=-dac_override,-dac_read_search"];
     if fs::read_dir(&closed).is_err() {
