@@ -90,17 +90,14 @@ fn an_error_is_one_line_without_a_cpp_stack() {
 }
 
 #[test]
-fn cuda_that_is_asked_for_and_absent_is_an_error_with_a_remedy() {
+fn cuda_that_is_asked_for_and_absent_is_an_error_that_names_the_library() {
     let dir = tempfile::tempdir().unwrap();
     let config = DeviceConfig {
         kind: DeviceChoice::Cuda,
         libtorch_dir: Some(dir.path().to_owned()),
     };
     let error = prepare(&config).unwrap_err().to_string();
-    assert!(
-        error.contains("libtorch_cuda.so") && error.contains("hint: set `device.libtorch_dir`"),
-        "{error}"
-    );
+    assert!(error.contains("libtorch_cuda.so"), "{error}");
     let auto = DeviceConfig {
         kind: DeviceChoice::Auto,
         ..config
