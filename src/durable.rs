@@ -3,7 +3,7 @@
 //! interrupted, the final name holds what it held before, and at most a `.tmp-*` name is left over.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,58 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), DurableError> {
         let _ = fs::remove_file(&temp); // The first error is the one to tell; a leftover is swept at the next open.
     }
     replaced.and_then(|()| sync_dir(parent(path)))
+}
+
+/// A file that is written little by little, and has its final name only once it is whole. Dropped before
+/// [`FileWriter::finish`] it leaves nothing.
+pub struct FileWriter {
+    file: File,
+    temp: PathBuf,
+    path: PathBuf,
+    written: u64,
+    is_finished: bool,
+}
+
+impl FileWriter {
+    /// Begins a file that will be at `path`, in the place of what is there.
+    pub fn create(path: &Path) -> Result<Self, DurableError> {
+        let temp = temp_beside(path);
+        Ok(Self {
+            file: disk::create("durable.create", &temp).map_err(failed("write", path))?,
+            temp,
+            path: path.to_owned(),
+            written: 0,
+            is_finished: false,
+        })
+    }
+
+    /// Gives the file its final name, durably.
+    pub fn finish(mut self) -> Result<(), DurableError> {
+        disk::sync("durable.sync", &self.file, &self.temp).map_err(failed("write", &self.path))?;
+        disk::rename("durable.rename", &self.temp, &self.path).map_err(failed("replace", &self.path))?;
+        self.is_finished = true;
+        sync_dir(parent(&self.path))
+    }
+}
+
+impl Write for FileWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        disk::write_at("durable.write", &self.file, &self.temp, bytes, self.written)?;
+        self.written += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for FileWriter {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            let _ = fs::remove_file(&self.temp); // What failed before this is the error to tell.
+        }
+    }
 }
 
 /// Writes a new file and syncs it, but not its folder: for folders that are not yet under their final name, which
@@ -172,6 +224,23 @@ mod tests {
         let path = dir.path().join("a");
         write_file(&path, b"old").unwrap();
         write_file(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_written_little_by_little_is_there_when_it_is_whole_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a");
+        write_file(&path, b"old").unwrap();
+        let mut given_up = FileWriter::create(&path).unwrap();
+        given_up.write_all(b"ha").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        drop(given_up);
+        let mut file = FileWriter::create(&path).unwrap();
+        file.write_all(b"ne").unwrap();
+        file.write_all(b"w").unwrap();
+        file.finish().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

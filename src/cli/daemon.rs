@@ -1,8 +1,8 @@
-//! `curiod run`, `doctor`, `check-config`, `config`, `replay`: what works on this machine's files, not over HTTP.
+//! `curiod run`, `doctor`, `check-config`, `config`: what works on this machine's files, not over HTTP.
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde_json::json;
 
 use super::config::{CheckArgs, ConfigCommand};
@@ -11,10 +11,8 @@ use super::output::print;
 use super::run::RunArgs;
 use super::{Format, doctor};
 use crate::config::{self, Config};
-use crate::daemon::lock::StateLock;
 use crate::daemon::{self, DaemonError, StreamError};
 use crate::ingest::IngestError;
-use crate::replay::ReplayBuffer;
 
 /// The flags of `curiod doctor`.
 #[derive(Args, Clone, Debug)]
@@ -22,26 +20,6 @@ pub struct DoctorArgs {
     /// Look at what this configuration needs, not at the defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    #[command(flatten)]
-    format: Format,
-}
-
-/// `curiod replay`.
-#[derive(Subcommand, Clone, Debug)]
-pub enum ReplayCommand {
-    /// Read every record of a stopped daemon's buffers, and compare ledger, catalogue and segments; change nothing
-    Verify(VerifyArgs),
-}
-
-/// The flags of `curiod replay verify`.
-#[derive(Args, Clone, Debug)]
-pub struct VerifyArgs {
-    /// The daemon's configuration
-    #[arg(long, value_name = "FILE", required_unless_present = "state")]
-    config: Option<PathBuf>,
-    /// The daemon's state directory, where there is no configuration file
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
-    state: Option<PathBuf>,
     #[command(flatten)]
     format: Format,
 }
@@ -128,89 +106,4 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
         0 => Ok(()),
         failed => Err(Failure::new(Failure::FAILED, format!("{failed} checks failed")).hint("see their hints above")),
     }
-}
-
-/// `curiod replay`.
-pub fn replay(command: &ReplayCommand) -> Result<(), Failure> {
-    let ReplayCommand::Verify(args) = command;
-    let state_dir;
-    let buffers = match (&args.config, &args.state) {
-        (Some(file), _) => {
-            let config = config::compose(file, config::environment())?;
-            state_dir = config.state_dir.clone();
-            daemon::replay_dirs(&config)
-        }
-        (None, state) => {
-            state_dir = state.clone().unwrap_or_default();
-            streams_below(&state_dir)?
-        }
-    };
-    if !state_dir.is_dir() {
-        return Err(Failure::new(
-            Failure::FAILED,
-            format!("{} is no state directory", state_dir.display()),
-        )
-        .hint("give the one that the daemon was run with"));
-    }
-    let _lock =
-        StateLock::take(&state_dir).map_err(|error| Failure::new(Failure::FAILED, &error).hint(error.hint()))?;
-    daemon::sweep_copies(&std::env::temp_dir());
-    let (mut reports, mut bad) = (Vec::new(), 0);
-    for (name, dir) in buffers {
-        let report = ReplayBuffer::verify(&dir).map_err(|error| {
-            Failure::new(Failure::FAILED, format!("stream `{name}`: {error}"))
-                .hint("a stream has a buffer once the daemon has run with it")
-        })?;
-        bad += usize::from(!report.ok);
-        if !args.format.json {
-            let verdict = if report.ok { "good" } else { "BAD" };
-            print(&format!(
-                "stream `{name}`: {verdict}: {} samples of {} sources in {} segments, {} bytes, {} quarantined, {} bad records\n",
-                report.samples,
-                report.sources,
-                report.segments,
-                report.bytes,
-                report.quarantined,
-                report.bad_records.len()
-            ))?;
-            for contradiction in &report.contradictions {
-                print(&format!("  {contradiction}\n"))?;
-            }
-        }
-        let mut report = serde_json::to_value(&report).map_err(|error| Failure::new(Failure::FAILED, error))?;
-        report["stream"] = json!(name);
-        reports.push(report);
-    }
-    if args.format.json {
-        print(&(json!({ "streams": reports }).to_string() + "\n"))?;
-    }
-    match bad {
-        0 => Ok(()),
-        bad => Err(
-            Failure::new(Failure::FAILED, format!("{bad} buffers are not as they should be")).hint(
-                "start the daemon: it makes the catalogue agree with the segments again, sets aside what can not be read, \
-                 and takes files again whose samples are lost if they still are in the inbox",
-            ),
-        ),
-    }
-}
-
-/// The buffers of every stream that a state directory knows.
-fn streams_below(state_dir: &std::path::Path) -> Result<Vec<(String, PathBuf)>, Failure> {
-    let folder = state_dir.join("streams");
-    let entries = std::fs::read_dir(&folder).map_err(|error| {
-        Failure::new(Failure::FAILED, format!("failed to read {}: {error}", folder.display()))
-            .hint("give the state directory of a daemon")
-    })?;
-    let mut found: Vec<_> = entries
-        .flatten()
-        .map(|entry| {
-            (
-                entry.file_name().to_string_lossy().into_owned(),
-                entry.path().join("replay"),
-            )
-        })
-        .collect();
-    found.sort();
-    Ok(found)
 }

@@ -10,6 +10,7 @@ pub mod models;
 pub mod output;
 pub mod quarantine;
 pub mod query;
+pub mod replay;
 pub mod run;
 pub mod shell;
 pub mod status;
@@ -46,7 +47,7 @@ pub enum Command {
     Config(config::ConfigCommand),
     /// The replay buffers of a stopped daemon
     #[command(subcommand)]
-    Replay(daemon::ReplayCommand),
+    Replay(replay::ReplayCommand),
     /// How the daemon is doing; exits with 1 where a part of it has failed
     Status(status::StatusArgs),
     /// Its streams
@@ -100,7 +101,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => daemon::doctor(&args),
         Command::CheckConfig(args) => daemon::check_config(&args),
         Command::Config(command) => daemon::config(&command),
-        Command::Replay(command) => daemon::replay(&command),
+        Command::Replay(command) => replay::replay(&command),
         Command::Status(args) => status::status(&args),
         Command::Streams(args) => status::streams(&args),
         Command::Embed(args) => query::embed(&args),

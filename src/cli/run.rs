@@ -64,30 +64,48 @@ impl RunArgs {
                     .to_owned(),
                 hint: "give a folder with --state".to_owned(),
             })?;
-        // Written as the file a user would write, so that both ways are one: same defaults, same environment, same checks.
         let mut table = toml::Table::new();
-        table.insert("state_dir".to_owned(), text(&absolute(&state))?);
         if let Some(bind) = self.bind {
             let server = toml::Table::from_iter([("bind".to_owned(), toml::Value::String(bind.to_string()))]);
             table.insert("server".to_owned(), server.into());
         }
-        let inboxes = inboxes.iter().map(|inbox| text(inbox)).collect::<Result<Vec<_>, _>>()?;
-        let stream = toml::Table::from_iter([
-            (
-                "name".to_owned(),
-                toml::Value::String(default_name(modality).to_owned()),
-            ),
-            ("modality".to_owned(), toml::Value::String(modality.to_string())),
-            ("inbox".to_owned(), inboxes.into()),
-        ]);
-        table.insert("stream".to_owned(), vec![toml::Value::Table(stream)].into());
-        config::parse(
-            &table.to_string(),
-            "of the command line",
-            Path::new("/"),
-            config::environment(),
-        )
+        written(table, &state, default_name(modality), modality, &inboxes)
     }
+}
+
+/// The configuration of a state without a file: what [`RunArgs`] gives a stream of this name. It has no inbox to watch.
+pub fn bare(state: &Path, stream: &str) -> Result<Config, ConfigError> {
+    written(
+        toml::Table::new(),
+        state,
+        stream,
+        Modality::Image,
+        &[PathBuf::from("/")],
+    )
+}
+
+/// Written as the file a user would write, so that both ways are one: same defaults, same environment, same checks.
+fn written(
+    mut table: toml::Table,
+    state: &Path,
+    name: &str,
+    modality: Modality,
+    inboxes: &[PathBuf],
+) -> Result<Config, ConfigError> {
+    table.insert("state_dir".to_owned(), text(&absolute(state))?);
+    let inboxes = inboxes.iter().map(|inbox| text(inbox)).collect::<Result<Vec<_>, _>>()?;
+    let stream = toml::Table::from_iter([
+        ("name".to_owned(), toml::Value::String(name.to_owned())),
+        ("modality".to_owned(), toml::Value::String(modality.to_string())),
+        ("inbox".to_owned(), inboxes.into()),
+    ]);
+    table.insert("stream".to_owned(), vec![toml::Value::Table(stream)].into());
+    config::parse(
+        &table.to_string(),
+        "of the command line",
+        Path::new("/"),
+        config::environment(),
+    )
 }
 
 /// The name of the one stream of a daemon without a configuration file.

@@ -119,6 +119,20 @@ impl Segments {
         let head = Head::parse(&start, self.identity.salt());
         Ok(head.and_then(|head| Entry::parse(&head, start.get(HEAD_LEN..HEAD_LEN + usize::from(head.meta_len))?)))
     }
+
+    /// Reads what a record without payload says, however long its meta part is.
+    pub(super) fn read_whole_entry(&self, location: Location) -> Result<Option<Entry>, ReplayError> {
+        let Some(segment) = self.get(location.segment) else {
+            return Ok(None);
+        };
+        let mut record = vec![0; location.len as usize];
+        segment
+            .file
+            .read_exact_at(&mut record, u64::from(location.offset))
+            .map_err(ReplayError::io("read", &self.path(location.segment)))?;
+        let head = Head::parse(&record, self.identity.salt());
+        Ok(head.and_then(|head| Entry::parse(&head, record.get(HEAD_LEN..HEAD_LEN + usize::from(head.meta_len))?)))
+    }
 }
 
 /// Asks the system to fetch a record that will soon be read. A hint: what it answers does not matter.

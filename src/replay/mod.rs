@@ -5,6 +5,7 @@
 //! Append-only [segments](segment) are the truth; the [catalogue] in sled follows them at checkpoints and can be rebuilt;
 //! ids, places and priorities are in RAM. No tensors here: contents are bytes.
 
+mod archive;
 mod carried;
 mod catalogue;
 mod compaction;
@@ -43,6 +44,7 @@ use crate::curiosity::Priority;
 use crate::ids::{SampleId, SourceHash};
 use crate::rng::Rng;
 
+pub use archive::{ArchiveError, ExportReport, ImportReport, export};
 pub use rate_limiter::RateLimiter;
 pub use remover::{Fifo, Reservoir};
 pub use selector::{Prioritized, Selection, Selector, Uniform};
@@ -370,6 +372,17 @@ impl ReplayBuffer {
     /// buffer must not be open.
     pub fn verify(dir: &Path) -> Result<VerifyReport, ReplayError> {
         verify::verify(dir)
+    }
+
+    /// Inserts what an archive of [`export`] keeps; `check` says why a content is none that a stream can use. `report`
+    /// tells what was inserted, of an archive that turned out to be bad too. Importing it again is right.
+    pub fn import(
+        &self,
+        archive: impl std::io::Read,
+        check: impl Fn(&[u8]) -> Result<(), String>,
+        report: &mut ImportReport,
+    ) -> Result<(), ArchiveError> {
+        archive::import(&self.store, archive, check, report)
     }
 
     /// Ends the buffer's thread and makes a last checkpoint.

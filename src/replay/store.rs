@@ -302,7 +302,7 @@ impl Store {
     }
 
     /// Makes a batch durable, then takes it over into RAM.
-    fn commit(&self, log: &mut Log, batch: Batch) -> Result<(), ReplayError> {
+    pub(super) fn commit(&self, log: &mut Log, batch: Batch) -> Result<(), ReplayError> {
         let records = log.append(batch)?;
         let mut memory = self.memory.lock();
         memory.logged(&records);

@@ -5,6 +5,7 @@
     reason = "a list of one range of sources is what is meant"
 )]
 
+mod archive;
 mod capacity;
 mod damage;
 mod draws;
