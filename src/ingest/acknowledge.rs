@@ -73,24 +73,30 @@ pub(super) fn acknowledge(
     match target {
         None => rustix::fs::unlinkat(&folder, name, AtFlags::empty())?,
         Some(target) => {
-            move_file(&folder, name, &target.join(parent), source)?;
+            move_file(&folder, name, &target.join(parent), name, source)?;
         }
     }
     Ok(Place::Elsewhere)
 }
 
-/// Moves a file into a folder, which is made if need be. Where the name is taken, the source's hash is added to it.
-/// Returns where the file is now.
-pub(super) fn move_file(from: &OwnedFd, name: &OsStr, to: &Path, source: Option<SourceHash>) -> io::Result<PathBuf> {
+/// Moves a file into a folder, which is made if need be, as `wanted`. Where that name is taken, the source's hash is
+/// added to it. Returns where the file is now.
+pub(super) fn move_file(
+    from: &OwnedFd,
+    name: &OsStr,
+    to: &Path,
+    wanted: &OsStr,
+    source: Option<SourceHash>,
+) -> io::Result<PathBuf> {
     std::fs::create_dir_all(to)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let target = rustix::fs::openat(CWD, to, flags, Mode::empty())?;
-    let mut renamed = rename_anew(from.as_fd(), name, target.as_fd(), name);
-    let mut new_name = name.to_owned();
+    let mut renamed = rename_anew(from.as_fd(), name, target.as_fd(), wanted);
+    let mut new_name = wanted.to_owned();
     for count in 1.. {
         match renamed {
             Err(Errno::EXIST) => {
-                new_name = name_apart(name, source, count);
+                new_name = name_apart(wanted, source, count);
                 renamed = rename_anew(from.as_fd(), name, target.as_fd(), &new_name);
             }
             // Another filesystem: the copy gets the name, then the original goes.
@@ -242,7 +248,7 @@ mod tests {
         std::fs::create_dir_all(&from).unwrap();
         for content in ["one", "two", "three"] {
             std::fs::write(from.join("a.txt"), content).unwrap();
-            move_file(&folder(&from), OsStr::new("a.txt"), &to, None).unwrap();
+            move_file(&folder(&from), OsStr::new("a.txt"), &to, OsStr::new("a.txt"), None).unwrap();
         }
         let mut kept: Vec<String> = std::fs::read_dir(&to)
             .unwrap()

@@ -9,9 +9,9 @@ use tracing::{debug, error, warn};
 use super::IngestEvent;
 use super::acknowledge::{Place, Standing, acknowledge, sweep_copies};
 use super::file::FileRef;
+use super::quarantine;
 use super::shared::Shared;
 use super::take::Outcome;
-use crate::config::After;
 use crate::disk;
 use crate::ids::SourceHash;
 use crate::limits::COMMIT_BATCH_MAX;
@@ -117,14 +117,16 @@ fn accept(shared: &Shared, good: Good, inserted: Inserted, seen: &mut Vec<Seen>)
         Inserted::Accepted { .. } => FileVerdict::Accepted,
         Inserted::Duplicate => FileVerdict::Duplicate,
     };
-    // A file that stays and is good now has left quarantine; one that was moved there is still in its folder.
+    // A file that is good now has left quarantine, unless the rejected one was moved and is still in its folder.
     // Quarantine knows paths below an inbox: the entry may be that of a file of the same path in another one.
-    if shared.setup.config.after == After::Leave
+    if shared.may_be_quarantined(&path)
         && !is_rejected_elsewhere(shared, &outcome.file)
-        && shared.note_unquarantined(&path)
-        && let Err(error) = shared.replay.drop_quarantine(&path)
+        && !quarantine::is_in_folder(shared, &path)
     {
-        shared.ledger_failed("drop a quarantine entry", &error);
+        shared.note_unquarantined(&path);
+        if let Err(error) = shared.replay.drop_quarantine(&path) {
+            shared.ledger_failed("drop a quarantine entry", &error);
+        }
     }
     settle_file(shared, &outcome, Standing::Durable, verdict, seen);
     debug!(stream = %shared.setup.stream, path, %source, ?verdict, "took a file");
@@ -147,6 +149,7 @@ fn is_rejected_elsewhere(shared: &Shared, file: &FileRef) -> bool {
 fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>) {
     let mut news = Vec::new();
     let mut untold = Vec::new();
+    let mut told = Vec::new();
     for (outcome, rejection) in bad {
         let entry = QuarantineEntry {
             path: outcome.file.shown(),
@@ -165,12 +168,22 @@ fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>)
             if was_told {
                 continue; // Tried again without another word.
             }
+        } else if was_told && is_told(shared, &entry, outcome.look.changed_ns) {
+            told.push(outcome);
+            continue;
         }
         warn!(
             stream = %shared.setup.stream, path = ?entry.path, reason = entry.reason, detail = entry.detail,
             hint = "curiod quarantine list tells it again; mend or replace the file, or let it be", "quarantined a file"
         );
         news.push((outcome, rejection.reason, entry));
+    }
+    // Judged before as they are now, and then not moved away: nothing is new but that it may succeed now.
+    for outcome in told {
+        settle_file(shared, &outcome, Standing::Rejected, FileVerdict::Quarantined, seen);
+    }
+    if news.is_empty() {
+        return;
     }
     let entries = news.iter().map(|(_, _, entry)| entry.clone()).collect();
     if let Err(error) = shared.replay.record_quarantines(entries) {
@@ -186,6 +199,15 @@ fn reject(shared: &Shared, bad: Vec<(Outcome, Rejection)>, seen: &mut Vec<Seen>)
         }
         shared.tell(IngestEvent::Quarantined(entry));
     }
+}
+
+/// Whether the list says this of the file as it is now: its entry is no older than the file's last change.
+fn is_told(shared: &Shared, entry: &QuarantineEntry, changed_ns: i128) -> bool {
+    let told = shared.replay.quarantine_entry(&entry.path);
+    told.is_some_and(|told| {
+        (told.source, told.bytes, &told.reason) == (entry.source, entry.bytes, &entry.reason)
+            && i128::from(told.at.0) * 1_000_000 >= changed_ns
+    })
 }
 
 /// Acknowledges the file, and remembers it if it stays. One that could not be moved or deleted is tried again with the

@@ -34,6 +34,8 @@ use crate::ids::{SampleId, SourceHash, StreamName};
 use crate::limits::{COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_MAX, DECODE_QUEUE_MAX, NOTIFY_QUEUE_MAX};
 use crate::replay::{QuarantineEntry, ReplayBuffer};
 use crate::sample::Modality;
+pub use quarantine::{Done, Handled, Quarantine};
+
 use inbox::Inbox;
 use shared::Shared;
 
@@ -296,10 +298,9 @@ impl Ingest {
         self.shared.needs_rescan.store(true, Ordering::Relaxed);
     }
 
-    /// Takes rejected files again: the one of this path, or all. Files that were moved to quarantine are moved back.
-    /// Returns how many are taken again; each gets a new verdict soon.
-    pub fn retry_quarantined(&self, path: Option<&str>) -> usize {
-        quarantine::retry(&self.shared, path)
+    /// The rejected files.
+    pub fn quarantine(&self) -> Quarantine {
+        Quarantine::new(Arc::clone(&self.shared))
     }
 
     /// Stops taking, finishes what is decoded, and returns when all threads have ended.

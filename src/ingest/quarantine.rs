@@ -1,82 +1,360 @@
-//! Rejected files, taken again: after a repair, a changed limit, a newer version.
+//! Quarantine: the list of rejected files, what an operator does about them, and how the list stays true.
+//! Always true: an entry leaves the list when its file is taken or gone, or when somebody drops it; no file is deleted.
 
-use std::ffi::OsStr;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::acknowledge::{move_file, name_apart};
 use super::file::FileRef;
+use super::inbox::{Kind, OpenError};
 use super::shared::Shared;
 use super::watch::Hint;
+use crate::ids::SourceHash;
 use crate::replay::QuarantineEntry;
 
-/// Lets the rejected file of this path, or all, be taken again; returns how many were found.
-pub(super) fn retry(shared: &Shared, path: Option<&str>) -> usize {
-    let entries = shared.replay.quarantined();
-    let wanted = entries
-        .iter()
-        .filter(|entry| path.is_none_or(|path| path == entry.path));
-    let found = wanted.filter(|entry| retry_one(shared, entry)).count();
-    shared.forget_put_off();
-    // Names that are no UTF-8 can not be told from their entries; a scan finds those files.
-    shared.needs_rescan.store(true, Ordering::Relaxed);
-    found
+/// Digits of a hash that name a file as well as its path does.
+const HASH_DIGITS_MIN: usize = 8;
+
+/// A stream's quarantine, for whoever answers an operator.
+#[derive(Clone, Debug)]
+pub struct Quarantine(Arc<Shared>);
+
+/// What became of a file in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handled {
+    /// Its entry, as it was.
+    pub entry: QuarantineEntry,
+    /// Where the file is now; none where it is gone.
+    pub file: Option<PathBuf>,
+    /// What was done.
+    pub done: Done,
 }
 
-fn retry_one(shared: &Shared, entry: &QuarantineEntry) -> bool {
-    let moved_back = move_back(shared, entry);
-    let here: Vec<FileRef> = (0..shared.inboxes.len())
-        .map(|inbox| FileRef::new(inbox, &entry.path))
-        .filter(|file| shared.inboxes[file.inbox].look(&file.path).is_ok())
-        .collect();
-    if let Err(error) = shared.replay.drop_quarantine(&entry.path) {
-        shared.ledger_failed("drop a quarantine entry", &error);
+/// What was done about a file in quarantine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It left the list and is read again; its new verdict comes soon.
+    Retried,
+    /// It left the list, for its file is gone.
+    Gone,
+    /// It could not be moved back to the inbox: it stays in the list, and the log says why.
+    Stuck,
+    /// It left the list; its file stays where it is.
+    Dropped,
+}
+
+impl Quarantine {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// The entries that are meant: each by its path, its content's hash or the first eight digits or more of that. The
+    /// first that means none is the error.
+    pub fn find(&self, wanted: &[String]) -> Result<Vec<QuarantineEntry>, String> {
+        let entries = self.0.replay.quarantined();
+        let mut is_wanted = vec![false; entries.len()];
+        for text in wanted {
+            let mut is_found = false;
+            for (entry, is_wanted) in entries.iter().zip(&mut is_wanted) {
+                if means(text, entry) {
+                    (*is_wanted, is_found) = (true, true);
+                }
+            }
+            if !is_found {
+                return Err(text.clone());
+            }
+        }
+        let found = entries.into_iter().zip(is_wanted);
+        Ok(found
+            .filter_map(|(entry, is_wanted)| is_wanted.then_some(entry))
+            .collect())
+    }
+
+    /// Every entry.
+    pub fn all(&self) -> Vec<QuarantineEntry> {
+        self.0.replay.quarantined()
+    }
+
+    /// Has rejected files read again. Those that were moved to quarantine are moved back.
+    pub fn retry(&self, entries: Vec<QuarantineEntry>) -> Vec<Handled> {
+        let handled = entries.into_iter().map(|entry| retry(&self.0, entry)).collect();
+        self.0.forget_put_off();
+        // Names that are no UTF-8 can not be told from their entries; a scan finds those files.
+        self.0.needs_rescan.store(true, Ordering::Relaxed);
+        handled
+    }
+
+    /// Forgets entries. Their files stay where they are, and are not read again while they do not change.
+    pub fn drop_entries(&self, entries: Vec<QuarantineEntry>) -> Vec<Handled> {
+        let handle = |entry: QuarantineEntry| {
+            let file = match place(&self.0, &entry) {
+                Place::Inbox(file) => Some(self.0.inboxes[file.inbox].root().join(file.path)),
+                Place::Folder(file) => Some(file),
+                Place::Nowhere | Place::Unknown => None,
+            };
+            let done = match forget(&self.0, &entry) {
+                true => Done::Dropped,
+                false => Done::Stuck,
+            };
+            Handled { entry, file, done }
+        };
+        entries.into_iter().map(handle).collect()
+    }
+}
+
+fn means(text: &str, entry: &QuarantineEntry) -> bool {
+    let is_hash = text.len() >= HASH_DIGITS_MIN && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let hash = || entry.source.map(|source| source.to_string());
+    text == entry.path || is_hash && hash().is_some_and(|hash| hash.starts_with(&text.to_ascii_lowercase()))
+}
+
+/// Where a rejected file is.
+enum Place {
+    Inbox(FileRef),
+    Folder(PathBuf),
+    Nowhere,
+    /// It can not be told now.
+    Unknown,
+}
+
+/// First the inboxes, then the folder: a file on its way from one to the other is seen.
+fn place(shared: &Shared, entry: &QuarantineEntry) -> Place {
+    match in_inboxes(shared, &entry.path) {
+        Err(()) => Place::Unknown,
+        Ok(files) => match files.into_iter().next() {
+            Some(file) => Place::Inbox(file),
+            None => match in_folder(shared, entry) {
+                Ok(Some(name)) => Place::Folder(folder_of(shared, entry).join(name)),
+                Ok(None) => Place::Nowhere,
+                Err(_) => Place::Unknown,
+            },
+        },
+    }
+}
+
+/// The files of this path; an error where that can not be told now.
+fn in_inboxes(shared: &Shared, path: &str) -> Result<Vec<FileRef>, ()> {
+    // A character that stands for bytes that are no UTF-8: the file has another name.
+    if path.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(());
+    }
+    let mut found = Vec::new();
+    for (number, inbox) in shared.inboxes.iter().enumerate() {
+        match inbox.look(Path::new(path)) {
+            Ok(look) if look.kind == Kind::File => found.push(FileRef::new(number, path)),
+            Ok(_) => {}
+            Err(OpenError::Gone) if inbox.is_there() => {}
+            Err(_) => return Err(()),
+        }
+    }
+    Ok(found)
+}
+
+/// The folder in the quarantine folder where the entry's file is, if it was moved.
+fn folder_of(shared: &Shared, entry: &QuarantineEntry) -> PathBuf {
+    let parent = Path::new(&entry.path).parent().unwrap_or(Path::new(""));
+    shared.quarantine_dir.join(parent)
+}
+
+/// The name that the entry's file has in its folder: its own, or where that was taken one with its hash, and then with
+/// a number. The very content that was rejected comes first, then what has its hash in its name: it was repaired there.
+fn in_folder(shared: &Shared, entry: &QuarantineEntry) -> io::Result<Option<OsString>> {
+    let Some(name) = Path::new(&entry.path).file_name() else {
+        return Ok(None);
+    };
+    let folder = folder_of(shared, entry);
+    let apart = first_name_apart(name, entry.source);
+    let is_its = |kept: &OsString| kept == name || *kept == apart || unnumbered(kept) == apart;
+    let mut names: Vec<OsString> = names(&folder)?.into_iter().filter(is_its).collect();
+    names.sort_by_key(|kept| kept == name);
+    let is_file = |kept: &OsString| std::fs::symlink_metadata(folder.join(kept)).is_ok_and(|file| file.is_file());
+    names.retain(is_file);
+    let is_as_rejected = |kept: &&OsString| is_as_rejected(&folder.join(kept), entry);
+    Ok(names.iter().find(is_as_rejected).or(names.first()).cloned())
+}
+
+/// Whether the file's content is the one that was rejected, as far as that is known.
+fn is_as_rejected(file: &Path, entry: &QuarantineEntry) -> bool {
+    if !std::fs::symlink_metadata(file).is_ok_and(|file| file.len() == entry.bytes) {
         return false;
     }
-    shared.note_unquarantined(&entry.path);
+    let Some(source) = entry.source else { return true };
+    let mut hasher = blake3::Hasher::new();
+    let hashed = std::fs::File::open(file).and_then(|mut file| io::copy(&mut file, &mut hasher));
+    hashed.is_ok() && hasher.finalize().as_bytes() == &source.0
+}
+
+/// The first name beside one that is taken, without a number.
+fn first_name_apart(name: &OsStr, source: Option<SourceHash>) -> OsString {
+    match source {
+        Some(_) => name_apart(name, source, 1),
+        None => name.to_owned(),
+    }
+}
+
+/// The name without the number that a further file of the name was given: `photo-0123-3.jpg` becomes `photo-0123.jpg`.
+fn unnumbered(name: &OsStr) -> OsString {
+    let path = Path::new(name);
+    let stem = path.file_stem().unwrap_or(name).as_bytes();
+    let digits = stem.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let Some(stem) = stem[..stem.len() - digits].strip_suffix(b"-").filter(|_| digits > 0) else {
+        return name.to_owned();
+    };
+    let mut bytes = stem.to_vec();
+    if let Some(extension) = path.extension() {
+        bytes.push(b'.');
+        bytes.extend_from_slice(extension.as_bytes());
+    }
+    OsString::from_vec(bytes)
+}
+
+/// The names in a folder; none where there is no such folder.
+fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    match std::fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn retry(shared: &Shared, entry: QuarantineEntry) -> Handled {
+    let stuck = |entry| Handled {
+        entry,
+        file: None,
+        done: Done::Stuck,
+    };
+    if shared.is_stopping() {
+        return stuck(entry);
+    }
+    let moved_back = match move_back(shared, &entry) {
+        Ok(moved_back) => moved_back,
+        Err(error) => {
+            warn!(stream = %shared.setup.stream, path = ?entry.path, %error, "failed to move a file back to the inbox");
+            return stuck(entry);
+        }
+    };
+    let here = in_inboxes(shared, &entry.path).unwrap_or_default();
+    if !forget(shared, &entry) {
+        return stuck(entry);
+    }
     for file in &here {
         if let Err(error) = shared.replay.forget_seen(&file.key(&shared.inboxes)) {
             shared.ledger_failed("forget a file", &error);
         }
         shared.hint(Hint::Whole(file.clone()));
     }
-    moved_back || !here.is_empty()
+    let here = here.first();
+    let file = moved_back.or_else(|| here.map(|file| shared.inboxes[file.inbox].root().join(&file.path)));
+    let done = if file.is_some() { Done::Retried } else { Done::Gone };
+    Handled { entry, file, done }
 }
 
-/// Moves a file from the quarantine folder to where it came from: the first inbox, if there are several.
-fn move_back(shared: &Shared, entry: &QuarantineEntry) -> bool {
+/// Takes an entry off the list.
+fn forget(shared: &Shared, entry: &QuarantineEntry) -> bool {
+    if let Err(error) = shared.replay.drop_quarantine(&entry.path) {
+        shared.ledger_failed("drop a quarantine entry", &error);
+        return false;
+    }
+    shared.note_unquarantined(&entry.path);
+    true
+}
+
+/// Moves a file from the quarantine folder to where it came from: the first inbox, if there are several. Where it is
+/// now; none where it was not in the folder.
+fn move_back(shared: &Shared, entry: &QuarantineEntry) -> io::Result<Option<PathBuf>> {
     let path = Path::new(&entry.path);
     let parent = path.parent().unwrap_or(Path::new(""));
     let (Some(name), Some(inbox)) = (path.file_name(), shared.inboxes.first()) else {
-        return false;
+        return Ok(None);
     };
-    let Ok(folder) = std::fs::File::open(shared.quarantine_dir.join(parent)) else {
-        return false;
+    let Some(kept) = in_folder(shared, entry)? else {
+        return Ok(None);
     };
-    let folder = folder.into();
-    // Where two rejected files had one name, the second carries its hash.
-    let apart = name_apart(name, entry.source, 1);
-    let Some(kept) = [apart.as_os_str(), name]
-        .into_iter()
-        .find(|kept| is_entrys(shared, parent, kept, entry))
-    else {
-        return false;
-    };
-    match move_file(&folder, kept, &inbox.root().join(parent), entry.source) {
-        Ok(_) => true,
-        Err(error) => {
-            warn!(stream = %shared.setup.stream, path = ?entry.path, %error,
-                hint = "let the daemon's user write both folders; under the unit see ReadWritePaths=",
-                "failed to move a file back to the inbox");
-            false
+    let folder = std::fs::File::open(folder_of(shared, entry))?.into();
+    let target = inbox.root().join(parent);
+    move_file(&folder, &kept, &target, name, entry.source).map(Some)
+}
+
+/// Whether the file of a path that is in quarantine still lies in the quarantine folder.
+pub(super) fn is_in_folder(shared: &Shared, path: &str) -> bool {
+    let entry = shared.replay.quarantine_entry(path);
+    entry.is_some_and(|entry| !matches!(in_folder(shared, &entry), Ok(None)))
+}
+
+/// Takes the entries off the list whose files are gone: from the inboxes, and from the quarantine folder.
+pub(super) fn forget_gone(shared: &Shared) {
+    // Each folder is listed once, with the names as they would be without numbers.
+    let mut folders: HashMap<PathBuf, Option<HashSet<OsString>>> = HashMap::new();
+    for entry in shared.replay.quarantined() {
+        let Some(name) = Path::new(&entry.path).file_name() else {
+            continue;
+        };
+        if !in_inboxes(shared, &entry.path).is_ok_and(|files| files.is_empty()) {
+            continue;
+        }
+        let kept = folders.entry(folder_of(shared, &entry)).or_insert_with_key(|folder| {
+            let names = names(folder).ok()?;
+            Some(names.iter().map(|name| unnumbered(name)).chain(names.clone()).collect())
+        });
+        let is_gone = kept
+            .as_ref()
+            .is_some_and(|kept| !kept.contains(name) && !kept.contains(&first_name_apart(name, entry.source)));
+        if is_gone && forget(shared, &entry) {
+            // Should a file of this path come back as it was, it is read, and told, again.
+            for inbox in 0..shared.inboxes.len() {
+                let key = FileRef::new(inbox, &entry.path).key(&shared.inboxes);
+                if let Err(error) = shared.replay.forget_seen(&key) {
+                    shared.ledger_failed("forget a file that is gone", &error);
+                }
+            }
+            info!(stream = %shared.setup.stream, path = ?entry.path, "forgot a rejected file that is gone");
         }
     }
 }
 
-/// Whether the file of this name in the quarantine folder is the entry's.
-fn is_entrys(shared: &Shared, parent: &Path, name: &OsStr, entry: &QuarantineEntry) -> bool {
-    let file = shared.quarantine_dir.join(parent).join(name);
-    std::fs::symlink_metadata(file).is_ok_and(|file| file.is_file() && file.len() == entry.bytes)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_sets_files_of_one_name_apart_is_seen_through() {
+        let plain = |name: &str| unnumbered(OsStr::new(name)).into_string().unwrap();
+        assert_eq!(plain("photo-0123456789abcdef-3.jpg"), "photo-0123456789abcdef.jpg");
+        assert_eq!(plain("photo-12"), "photo");
+        for other in ["photo.jpg", "photo3.jpg", "photo-.jpg", "-"] {
+            assert_eq!(plain(other), other);
+        }
+        for source in [None, Some(SourceHash::of(b"x"))] {
+            for count in 2..5 {
+                let name = OsStr::new("photo.jpg");
+                assert_eq!(
+                    unnumbered(&name_apart(name, source, count)),
+                    first_name_apart(name, source)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_is_named_by_its_path_or_by_enough_of_its_hash() {
+        let source = SourceHash::of(b"x");
+        let entry = QuarantineEntry {
+            path: "a/b.png".to_owned(),
+            source: Some(source),
+            reason: "corrupt".to_owned(),
+            detail: String::new(),
+            bytes: 1,
+            at: crate::clock::Timestamp(0),
+        };
+        let hash = source.to_string();
+        assert!(means("a/b.png", &entry) && means(&hash, &entry) && means(&hash[..8].to_uppercase(), &entry));
+        assert!(!means("b.png", &entry) && !means(&hash[..7], &entry) && !means("", &entry));
+    }
 }

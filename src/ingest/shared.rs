@@ -233,9 +233,14 @@ impl Shared {
         !self.quarantined.lock().insert(fingerprint(path))
     }
 
-    /// Notes that a path is no longer in quarantine; whether it may have been.
-    pub(super) fn note_unquarantined(&self, path: &str) -> bool {
-        self.quarantined.lock().remove(&fingerprint(path))
+    /// Whether a path may be in quarantine.
+    pub(super) fn may_be_quarantined(&self, path: &str) -> bool {
+        self.quarantined.lock().contains(&fingerprint(path))
+    }
+
+    /// Notes that a path is no longer in quarantine.
+    pub(super) fn note_unquarantined(&self, path: &str) {
+        self.quarantined.lock().remove(&fingerprint(path));
     }
 
     /// Why nothing is to be taken, if nothing is.

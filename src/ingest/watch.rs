@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::file::FileRef;
 use super::inbox::{Kind, Look, OpenError, is_unfinished_name};
 use super::listen::Listener;
+use super::quarantine;
 use super::scan::{Scan, all_inboxes};
 use super::settle::{Settled, Settling};
 use super::shared::Shared;
@@ -257,6 +258,7 @@ impl Watch<'_> {
             self.shared.needs_rescan.store(false, Ordering::Relaxed);
             if now >= self.scan_due {
                 self.shared.forget_put_off();
+                quarantine::forget_gone(self.shared);
             }
             self.scan_began = now;
             self.listener.scan_begins();

@@ -124,6 +124,12 @@ impl ReplayBuffer {
             .collect()
     }
 
+    /// The entry of this path.
+    pub fn quarantine_entry(&self, path: &str) -> Option<QuarantineEntry> {
+        let memory = self.store.memory.lock();
+        memory.contents.quarantine.get(path).map(|(entry, _)| entry.clone())
+    }
+
     /// Takes a file out of quarantine, durably; `false` if it was not in it.
     pub fn drop_quarantine(&self, path: &str) -> Result<bool, ReplayError> {
         self.store.drop_quarantine(path)
@@ -334,6 +340,11 @@ impl ReplayBuffer {
     /// Whether a sample is live.
     pub fn is_live(&self, id: SampleId) -> bool {
         self.store.memory.lock().contents.samples.contains_key(&id.0)
+    }
+
+    /// The newest id that was given: every sample up to it has arrived.
+    pub fn newest(&self) -> SampleId {
+        SampleId(self.store.memory.lock().contents.state.next_id.saturating_sub(1))
     }
 
     /// Samples inserted for life, and samples evicted since the buffer was opened: while both stay, nothing has changed.

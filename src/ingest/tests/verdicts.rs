@@ -5,7 +5,19 @@ use std::path::PathBuf;
 
 use super::world::{World, files_below, picture};
 use crate::config::After;
-use crate::ingest::IngestEvent;
+use crate::ingest::Done;
+
+/// Has these read again, all of which are there.
+fn retry(world: &World, paths: &[&str]) {
+    let quarantine = world.ingest.as_ref().unwrap().quarantine();
+    let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+    let handled = quarantine.retry(quarantine.find(&paths).unwrap());
+    assert_eq!(handled.len(), paths.len());
+    assert!(
+        handled.iter().all(|handled| handled.done == Done::Retried),
+        "{handled:?}"
+    );
+}
 
 #[test]
 fn every_bad_picture_is_named_while_the_good_ones_beside_it_are_learned() {
@@ -80,8 +92,9 @@ fn a_retried_file_is_taken_once_the_limit_allows_it() {
     world.start();
     world.let_scans_pass();
     assert_eq!(world.verdicts(), (0, 0, 1));
-    assert_eq!(world.ingest.as_ref().unwrap().retry_quarantined(Some("other.png")), 0);
-    assert_eq!(world.ingest.as_ref().unwrap().retry_quarantined(Some("a.png")), 1);
+    let quarantine = world.ingest.as_ref().unwrap().quarantine();
+    assert_eq!(quarantine.find(&["other.png".to_owned()]), Err("other.png".to_owned()));
+    retry(&world, &["a.png"]);
     world.wait_for(1, 0, 0);
 }
 
@@ -90,14 +103,9 @@ fn a_retried_file_that_is_still_bad_is_in_quarantine_again() {
     let world = World::new();
     world.drop_file("a.png", b"rubbish");
     world.wait_for(0, 0, 1);
-    assert_eq!(world.ingest.as_ref().unwrap().retry_quarantined(None), 1);
+    retry(&world, &["a.png"]);
     world.wait("it is judged again", |world| {
-        let told = world
-            .events()
-            .iter()
-            .filter(|event| matches!(event, IngestEvent::Quarantined(_)))
-            .count();
-        told == 2 && world.verdicts() == (0, 0, 1)
+        world.times_told() == 2 && world.verdicts() == (0, 0, 1)
     });
 }
 
@@ -115,7 +123,7 @@ fn a_retried_file_comes_back_from_the_quarantine_folder() {
     world.stop();
     world.config.image_side_px_max = 100;
     world.start();
-    assert_eq!(world.ingest.as_ref().unwrap().retry_quarantined(None), 1);
+    retry(&world, &["sub/a.png"]);
     world.wait_for(1, 0, 0);
     world.wait("it is done", |world| {
         files_below(&world.path("state/done")) == ["sub/a.png"]
@@ -145,12 +153,10 @@ fn a_file_that_may_not_be_read_is_said_once_and_taken_when_it_may() {
     }
     world.wait_for(0, 0, 1);
     world.let_scans_pass();
-    let told = world
-        .events()
-        .iter()
-        .filter(|event| matches!(event, IngestEvent::Quarantined(_)))
-        .count();
-    assert_eq!((told, world.quarantined()[0].reason.as_str()), (1, "permission"));
+    assert_eq!(
+        (world.times_told(), world.quarantined()[0].reason.as_str()),
+        (1, "permission")
+    );
     set_mode(world.inbox().join("a.png"), 0o600);
     world.wait_for(1, 0, 0);
 }

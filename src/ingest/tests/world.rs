@@ -143,6 +143,13 @@ impl World {
         self.events.lock().clone()
     }
 
+    /// How often a file was said to be put into quarantine.
+    pub(super) fn times_told(&self) -> usize {
+        let events = self.events.lock();
+        let is_told = |event: &&IngestEvent| matches!(event, IngestEvent::Quarantined(_));
+        events.iter().filter(is_told).count()
+    }
+
     pub(super) fn quarantined(&self) -> Vec<QuarantineEntry> {
         self.replay().quarantined()
     }
