@@ -62,8 +62,7 @@ pub enum Command {
     #[command(subcommand)]
     Models(models::ModelsCommand),
     /// The files that could not be taken, and why
-    #[command(subcommand)]
-    Quarantine(quarantine::QuarantineCommand),
+    Quarantine(quarantine::QuarantineArgs),
     /// A script that completes commands in your shell
     Completions(shell::CompletionsArgs),
     /// The manual
@@ -108,7 +107,7 @@ pub fn main() -> ExitCode {
         Command::Search(args) => query::search(&args),
         Command::Novelty(args) => query::novelty(&args),
         Command::Models(command) => models::models(&command),
-        Command::Quarantine(command) => quarantine::quarantine(&command),
+        Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     };

@@ -12,7 +12,7 @@ use tracing::{error, info_span, warn};
 
 use crate::clock::Clock;
 use crate::config::{StreamConfig, ThreadConfig};
-use crate::ids::{SampleId, StreamName};
+use crate::ids::StreamName;
 use crate::ingest::{Ingest, IngestError, IngestEvent, IngestSetup};
 use crate::learn::{Activity, Candidate, DeviceTurns, LearnError, LearnSetup, LearnerState, LearnerThread};
 use crate::model::EncoderSpec;
@@ -185,6 +185,7 @@ impl Stream {
             replay,
             registry,
             serving,
+            quarantine: ingest.quarantine(),
             image_limits: ImageLimits {
                 pixels_max: config.ingest.image_pixels_max,
                 side_px_max: config.ingest.image_side_px_max,
@@ -314,7 +315,7 @@ fn deliver(gate: Arc<ArcSwapOption<CandidateSlot>>) -> impl Fn(Candidate) + Send
         let provenance = Provenance {
             stream: candidate.stream,
             step,
-            watermark: SampleId(candidate.watermark.0),
+            watermark: candidate.watermark,
             loss: candidate.loss.filter(|loss| loss.is_finite()),
             encoder: candidate.spec,
         };

@@ -15,8 +15,6 @@ use super::pace::Pace;
 use super::thread::{Activity, Candidate, LearnSetup, Shared};
 use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport};
 use crate::config::SamplerKind;
-use crate::disk::{self, DiskGate};
-use crate::ids::SampleId;
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::ReplayBuffer;
 use crate::rng;
@@ -259,7 +257,7 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
             spec: self.setup.spec,
             student,
             teacher,
-            watermark: SampleId(self.replay.changes().0),
+            watermark: self.replay.newest(),
             loss: self.learner.loss(),
         });
         Ok(())

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{StreamHandle, Streams};
 use crate::ids::{Generation, SampleId, SourceHash, Space, StreamName};
+use crate::ingest::{Done, Handled};
 use crate::registry::VerdictRecord;
 use crate::replay::{QuarantineEntry, SampleInfo};
 use crate::status::StreamStatus;
@@ -193,6 +194,40 @@ pub(super) struct Quarantined {
     bytes: u64,
     /// When it was rejected: RFC 3339, UTC.
     at: String,
+}
+
+/// What became of files in quarantine.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HandledAnswer {
+    pub(super) stream: StreamName,
+    pub(super) files: Vec<HandledFile>,
+}
+
+/// What became of a file in quarantine.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HandledFile {
+    /// The file, relative to its inbox.
+    path: String,
+    /// `retried`: it left the list and is read again, its new verdict comes soon; `dropped`: it left the list; `gone`:
+    /// it left the list, for its file is gone; `stuck`: it stays in the list, and the daemon's log says why.
+    done: &'static str,
+    /// Where the file is now; null where it is gone, or can not be told.
+    file: Option<String>,
+}
+
+impl HandledFile {
+    pub(super) fn of(handled: Handled) -> Self {
+        Self {
+            path: handled.entry.path,
+            done: match handled.done {
+                Done::Retried => "retried",
+                Done::Gone => "gone",
+                Done::Stuck => "stuck",
+                Done::Dropped => "dropped",
+            },
+            file: handled.file.map(|file| file.to_string_lossy().into_owned()),
+        }
+    }
 }
 
 impl Quarantined {

@@ -19,6 +19,7 @@ mod metrics;
 pub mod novelty;
 mod openapi;
 pub mod problem;
+mod quarantine;
 mod query;
 mod read;
 mod stream;
@@ -45,6 +46,7 @@ pub use stream::{ServingSetup, ServingState, StreamServing};
 
 use crate::config::ServerConfig;
 use crate::ids::StreamName;
+use crate::ingest::Quarantine;
 use crate::limits::{EVENT_CLIENTS_MAX, QUERY_DECODES_MAX, REQUESTS_BYTES_MAX};
 use crate::registry::Registry;
 use crate::replay::ReplayBuffer;
@@ -64,6 +66,8 @@ pub struct StreamHandle {
     pub registry: Arc<Registry>,
     /// What answers its queries.
     pub serving: Arc<StreamServing>,
+    /// Its rejected files.
+    pub quarantine: Quarantine,
     /// Bounds of a picture in a query: those of its ingest.
     pub image_limits: ImageLimits,
     /// Looks at what works on the stream beside its serving. Waits for nothing, not even for a reload.
@@ -158,7 +162,9 @@ fn routes() -> Vec<Route> {
         ("/api/v1/models/{stream}/{generation}", &["get"], get(read::model)),
         ("/api/v1/samples/{id}", &["get"], get(read::sample)),
         ("/api/v1/samples/{id}/picture", &["get"], get(read::picture)),
-        ("/api/v1/quarantine", &["get"], get(read::quarantine)),
+        ("/api/v1/quarantine", &["get"], get(quarantine::list)),
+        ("/api/v1/quarantine/retry", &["post"], post(quarantine::retry)),
+        ("/api/v1/quarantine/drop", &["post"], post(quarantine::forget)),
         ("/api/v1/events", &["get"], get(events::follow)),
         ("/api/v1/embed", &["post"], post(query::embed)),
         ("/api/v1/search", &["post"], post(query::search)),

@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::answers::{Alive, Models, Quarantined, Ready, Sample, StreamModels, StreamsAnswer};
+use super::answers::{Alive, HandledAnswer, Models, Quarantined, Ready, Sample, StreamModels, StreamsAnswer};
 use super::events::Event;
 use super::problem::{Kind, Problem};
+use super::quarantine::QuarantineRequest;
 use super::query::{EmbedRequest, Embeddings, Hits, Novelties, NoveltyRequest, SearchRequest};
 use crate::status::Status;
 
@@ -210,6 +211,31 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         types,
     );
 
+    let handled = [
+        (
+            "retry",
+            "Have rejected files read again; those that were moved to quarantine are moved back.",
+        ),
+        ("drop", "Forget rejected files; their files stay where they are."),
+    ];
+    for (name, summary) in handled {
+        let request = types.subschema_for::<QuarantineRequest>();
+        let answer = content::<HandledAnswer>(types);
+        let problems = [
+            Kind::NotFound,
+            Kind::TooLarge,
+            Kind::UnsupportedType,
+            Kind::Unprocessable,
+        ];
+        let path = format!("/api/v1/quarantine/{name}");
+        let operation = json!({ "post": {
+            "operationId": operation_id("post", &path),
+            "summary": summary,
+            "requestBody": { "required": true, "content": { "application/json": { "schema": request } } },
+            "responses": responses(types, answer, &problems),
+        } });
+        paths.insert(path, operation);
+    }
     paths.insert(
         "/api/v1/embed".to_owned(),
         asked::<EmbedRequest, Embeddings>(types, "embed", "Embeddings of pictures."),

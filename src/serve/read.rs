@@ -1,4 +1,4 @@
-//! What can be read: status, streams, models, samples, quarantine; and what operators probe.
+//! What can be read: status, streams, models, samples; and what operators probe.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use std::sync::atomic::Ordering;
 use ::image::codecs::png::PngEncoder;
 use ::image::{ExtendedColorType, ImageEncoder};
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use super::answers::{Alive, Model, Models, Quarantined, Ready, Sample, StreamModels, StreamsAnswer};
+use super::answers::{Alive, Model, Models, Ready, Sample, StreamModels, StreamsAnswer};
 use super::body::params;
 use super::choice::{self, Version};
 use super::problem::{Kind, Problem};
@@ -181,26 +181,4 @@ fn png(tile: &ImageTile) -> Result<Vec<u8>, ::image::ImageError> {
     let (width, height) = (tile.width.into(), tile.height.into());
     PngEncoder::new(&mut png).write_image(&tile.rgb, width, height, ExtendedColorType::Rgb8)?;
     Ok(png.into_inner())
-}
-
-/// `GET /api/v1/quarantine`.
-pub(super) async fn quarantine(State(state): App, request: Request) -> Result<Json<Vec<Quarantined>>, Problem> {
-    let params = params(request.uri(), &["stream"])?;
-    let streams = match params.get("stream") {
-        Some(name) => vec![choice::stream(&state, Some(name))?],
-        None => state
-            .streams
-            .load()
-            .iter()
-            .map(|(name, handle)| (name.clone(), Arc::clone(handle)))
-            .collect(),
-    };
-    let entries = blocking(move || {
-        let all = streams.into_iter().flat_map(|(stream, handle)| {
-            let entries = handle.replay.quarantined().into_iter();
-            entries.map(move |entry| Quarantined::of(stream.clone(), entry))
-        });
-        all.collect()
-    });
-    Ok(Json(entries.await?))
 }

@@ -173,3 +173,18 @@ fn who_waits_for_a_change_is_told_of_it() {
     );
     assert_eq!(buffer.read(evicted[0]).unwrap(), None);
 }
+
+#[test]
+fn the_newest_id_is_that_of_the_newest_sample_however_many_were_inserted() {
+    let dir = tempfile::tempdir().unwrap();
+    let buffer = open(dir.path(), &config(1 << 20));
+    assert_eq!(buffer.newest(), SampleId(0));
+    let mut empty = source(0, 10);
+    empty.samples.clear();
+    buffer.insert(vec![empty]).unwrap();
+    buffer.insert(sources(1..4, 10)).unwrap();
+    let newest = *buffer.ids_after(None, 10).last().unwrap();
+    assert_eq!((buffer.newest(), buffer.counts().inserted_samples), (newest, 3));
+    drop(buffer);
+    assert_eq!(reopen(dir.path(), &config(1 << 20)).newest(), newest);
+}

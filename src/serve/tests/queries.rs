@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use super::site::{Site, base64, picture};
+use super::site::{Site, base64, picture, wait_until};
 use crate::config::{RemoverKind, ReplayConfig, ServerConfig};
 
 #[test]
@@ -289,4 +289,55 @@ fn what_is_held_can_be_read_back() {
         metrics.contains("route=\"/api/v1/samples/{id}\",status=\"404\""),
         "{metrics}"
     );
+}
+
+#[test]
+fn a_file_in_quarantine_is_read_again_or_forgotten_when_asked() {
+    let site = Site::new();
+    let inbox = site.folder.path().join("in");
+    std::fs::write(inbox.join("a.png"), b"rubbish").unwrap();
+    std::fs::write(inbox.join("b.png"), b"more rubbish").unwrap();
+    let list = || site.get("/api/v1/quarantine").json();
+    let listed = |count: usize| {
+        wait_until("the list", || list().as_array().unwrap().len() == count);
+        list()
+    };
+    let hash = listed(2)[0]["source"].as_str().unwrap().to_owned();
+
+    for (asked, problem) in [
+        (json!({}), "unprocessable"),
+        (json!({ "all": true, "files": ["a.png"] }), "unprocessable"),
+        (json!({ "files": ["a.png", "c.png"] }), "not-found"),
+        (json!({ "stream": "nobody", "all": true }), "not-found"),
+        (json!({ "file": "a.png" }), "malformed-request"),
+    ] {
+        for route in ["/api/v1/quarantine/retry", "/api/v1/quarantine/drop"] {
+            assert_eq!(site.post(route, &asked).problem(), problem, "{asked}");
+        }
+    }
+    let as_picture = site.post_bytes("/api/v1/quarantine/drop", "image/png", b"a.png");
+    assert_eq!(as_picture.problem(), "unsupported-type");
+    assert_eq!(listed(2).as_array().unwrap().len(), 2);
+
+    let dropped = site
+        .post("/api/v1/quarantine/drop", &json!({ "files": ["b.png"] }))
+        .json();
+    let file = inbox.join("b.png");
+    let expected = json!([{ "path": "b.png", "done": "dropped", "file": file.to_str() }]);
+    assert_eq!((&dropped["files"], &dropped["stream"]), (&expected, &json!("pictures")));
+    assert!(file.exists());
+    assert_eq!(listed(1)[0]["path"], "a.png");
+
+    let retried = site
+        .post("/api/v1/quarantine/retry", &json!({ "files": [&hash[..8]] }))
+        .json();
+    assert_eq!(retried["files"][0]["done"], "retried");
+    listed(1);
+    std::fs::remove_file(inbox.join("a.png")).unwrap();
+    let gone = site.post("/api/v1/quarantine/retry", &json!({ "all": true })).json();
+    assert_eq!(
+        gone["files"],
+        json!([{ "path": "a.png", "done": "gone", "file": null }])
+    );
+    listed(0);
 }

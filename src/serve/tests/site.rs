@@ -18,9 +18,10 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::clock::{SystemClock, Timestamp};
-use crate::config::{ReplayConfig, ServerConfig};
+use crate::config::{IngestConfig, ReplayConfig, ServerConfig};
 use crate::gate::{Accepted, Network};
 use crate::ids::{SampleId, SourceHash};
+use crate::ingest::{Ingest, IngestSetup};
 use crate::model::{Architecture, EncoderSpec, initialise, weights};
 use crate::registry::{Provenance, Registry};
 use crate::replay::{Inserted, NewSource, ReplayBuffer};
@@ -48,7 +49,8 @@ pub(super) struct Site {
     pub(super) state: Arc<AppState>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) runtime: Runtime,
-    _folder: tempfile::TempDir,
+    _ingest: Ingest,
+    pub(super) folder: tempfile::TempDir,
 }
 
 /// What came back for a request.
@@ -122,12 +124,28 @@ impl Site {
             tokio::sync::broadcast::channel(64).0,
             stopped.clone(),
         ));
+        std::fs::create_dir(folder.path().join("in")).unwrap();
+        let setup = IngestSetup {
+            stream: "pictures".parse().unwrap(),
+            inboxes: vec![folder.path().join("in")],
+            state_dir: folder.path().join("state"),
+            config: IngestConfig {
+                settle_ms: 50,
+                disk_reserve_bytes: 0,
+                ..IngestConfig::default()
+            },
+            image_px: SPEC.image_px,
+            modality: Modality::Image,
+            decode_threads: 1,
+        };
+        let ingest = Ingest::start(setup, Arc::clone(&replay), Arc::new(SystemClock), Arc::new(|_| {})).unwrap();
         let handle = StreamHandle {
             failures: Box::new(Default::default),
             modality: Modality::Image,
             replay: Arc::clone(&replay),
             registry: Arc::clone(&registry),
             serving: Arc::clone(&serving),
+            quarantine: ingest.quarantine(),
             image_limits: LIMITS,
         };
         let streams: Streams = [("pictures".parse().unwrap(), Arc::new(handle))].into();
@@ -141,7 +159,8 @@ impl Site {
             state,
             stop,
             runtime,
-            _folder: folder,
+            _ingest: ingest,
+            folder,
         }
     }
 
