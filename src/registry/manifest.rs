@@ -13,7 +13,7 @@ use crate::gate::{Network, Report};
 use crate::ids::{Generation, SampleId, Space, StreamName};
 use crate::model::EncoderSpec;
 
-/// The version of the manifest that this curiod writes, and the newest that it reads.
+/// The version of the manifest that this curiod writes, and the only one that it reads: there is no older one.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// Where weights come from: what the learner knew when it handed them over.
@@ -103,6 +103,12 @@ impl Manifest {
             return Err(ManifestError::Newer {
                 found: version.format_version,
             });
+        }
+        if version.format_version != FORMAT_VERSION {
+            return Err(broken(format!(
+                "{MANIFEST_FILE} has format {}, which no curiod wrote",
+                version.format_version
+            )));
         }
         let manifest: Self = serde_json::from_slice(text).map_err(|e| broken(format!("{MANIFEST_FILE}: {e}")))?;
         if manifest.generation != generation {

@@ -36,11 +36,11 @@ pub enum RegistryError {
     /// The disk refused.
     #[error("the registry could not be changed: {0}")]
     Durable(#[from] DurableError),
-    /// A generation was published by a newer curiod.
-    #[error("failed to open {}: {reason}; install the curiod that wrote it, or move the folder away", dir.display())]
+    /// A generation, or a file beside them, was written by a newer curiod.
+    #[error("failed to open {}: {reason}; install the curiod that wrote it, or move it away", path.display())]
     Newer {
-        /// The generation's folder.
-        dir: PathBuf,
+        /// The generation's folder, or the file.
+        path: PathBuf,
         /// Which format it has.
         reason: String,
     },
@@ -179,7 +179,7 @@ impl Registry {
         let generation = Generation(state.high_water + 1);
         let high_water_file = self.dir.join(HIGH_WATER_FILE);
         disk::point("publish.number").map_err(durable::failed("write", &high_water_file))?;
-        durable::write_file(&high_water_file, generation.to_string().as_bytes())?;
+        durable::write_file(&high_water_file, &open::high_water_text(generation))?;
         state.high_water = generation.0;
 
         let best = accepted.is_best();

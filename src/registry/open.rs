@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use serde::Deserialize;
 use tracing::{error, info, warn};
 
 use super::layout::{Alias, BROKEN_PREFIX, HIGH_WATER_FILE, dir_name, parse_broken_name, parse_dir_name};
@@ -47,7 +48,7 @@ pub(super) fn open(dir: &Path, clock: &dyn Clock) -> Result<State, RegistryError
             }
             Err(why @ ManifestError::Newer { .. }) => {
                 let reason = why.to_string();
-                return Err(RegistryError::Newer { dir: folder, reason });
+                return Err(RegistryError::Newer { path: folder, reason });
             }
             Err(why) => set_aside(dir, generation, &why, clock)?,
         }
@@ -128,17 +129,45 @@ fn read_stable(dir: &Path, state: &State) -> Option<Generation> {
     }
 }
 
+/// The version of `high_water` that this curiod writes, and the newest that it reads.
+const HIGH_WATER_VERSION: u32 = 1;
+
+/// What `high_water` holds.
+#[derive(Deserialize)]
+struct HighWater {
+    format_version: u32,
+    /// The largest number ever given. Another version may say it otherwise.
+    #[serde(default)]
+    generation: u64,
+}
+
+/// The content of `high_water` when this is the largest number ever given.
+pub(super) fn high_water_text(generation: Generation) -> Vec<u8> {
+    format!("{{\"format_version\":{HIGH_WATER_VERSION},\"generation\":{generation}}}\n").into_bytes()
+}
+
 /// The largest number ever given, as the file says; 0 when there is no file. The folders may say more.
-fn read_high_water(path: &Path) -> Result<u64, DurableError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(text.trim().parse().unwrap_or_else(|_| {
-            warn!(file = %path.display(),
-                hint = "none: it is written anew; look at the disk if it comes again",
-                "the file holds no number; generations are numbered from the folders");
+fn read_high_water(path: &Path) -> Result<u64, RegistryError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound) => return Ok(0),
+        Err(e) if e.kind() == io::ErrorKind::InvalidData => String::new(),
+        Err(e) => return Err(durable::failed("read", path)(e).into()),
+    };
+    match serde_json::from_str::<HighWater>(&text) {
+        Ok(read) if read.format_version > HIGH_WATER_VERSION => Err(RegistryError::Newer {
+            path: path.to_owned(),
+            reason: format!(
+                "it has format {}; this curiod reads up to {HIGH_WATER_VERSION}",
+                read.format_version
+            ),
+        }),
+        Ok(read) => Ok(read.generation),
+        // Before there were versions it was the bare number.
+        Err(_) => Ok(text.trim().parse().unwrap_or_else(|_| {
+            warn!(file = %path.display(), "the file holds no number; generations are numbered from the folders");
             0
         })),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(e) => Err(durable::failed("read", path)(e)),
     }
 }
 

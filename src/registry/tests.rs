@@ -314,3 +314,25 @@ fn a_process_killed_while_it_publishes_leaves_the_registry_whole() {
     }
     assert!(acknowledged >= 20);
 }
+
+#[test]
+fn a_number_file_of_a_newer_curiod_stops_the_start_and_one_without_a_version_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    publish(&open(dir.path()), b"a", true);
+    let path = dir.path().join(HIGH_WATER_FILE);
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "{\"format_version\":1,\"generation\":1}\n"
+    );
+    fs::write(&path, "41").unwrap();
+    assert_eq!(publish(&open(dir.path()), b"b", true).generation.0, 42);
+    assert_eq!(
+        fs::read_to_string(&path).unwrap(),
+        "{\"format_version\":1,\"generation\":42}\n"
+    );
+    let newer = "{\"format_version\":2,\"numbers\":[42]}";
+    fs::write(&path, newer).unwrap();
+    let error = try_open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("high_water") && error.contains("format 2"), "{error}");
+    assert_eq!(fs::read_to_string(&path).unwrap(), newer);
+}

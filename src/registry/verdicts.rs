@@ -9,12 +9,31 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+use super::RegistryError;
 use crate::durable::{self, DurableError};
 use crate::gate::Report;
 use crate::ids::Generation;
 
 /// Verdicts kept for each stream; the oldest goes.
 pub const VERDICTS_KEPT: usize = 50;
+
+/// The version of a line that this curiod writes, and the newest that it reads.
+const FORMAT_VERSION: u32 = 1;
+
+/// A verdict as a line of the file.
+#[derive(Serialize)]
+struct Line<'a> {
+    format_version: u32,
+    #[serde(flatten)]
+    record: &'a VerdictRecord,
+}
+
+/// The one field that every version has; lines from before there were versions have none.
+#[derive(Deserialize)]
+struct LineVersion {
+    #[serde(default)]
+    format_version: u32,
+}
 
 /// A verdict and what came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,8 +60,9 @@ pub(super) struct VerdictHistory {
 }
 
 impl VerdictHistory {
-    /// Reads the file; lines that are no verdicts are skipped, named in the log.
-    pub(super) fn open(path: PathBuf) -> Result<Self, DurableError> {
+    /// Reads the file; lines that are no verdicts are skipped, named in the log. A newer curiod's is refused, for it
+    /// would be written over.
+    pub(super) fn open(path: PathBuf) -> Result<Self, RegistryError> {
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
@@ -52,8 +72,15 @@ impl VerdictHistory {
                     "skipped a verdict history that is not text");
                 String::new()
             }
-            Err(e) => return Err(durable::failed("read", &path)(e)),
+            Err(e) => return Err(durable::failed("read", &path)(e).into()),
         };
+        let versions = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        if let Some(LineVersion { format_version }) = versions.max_by_key(|line: &LineVersion| line.format_version)
+            && format_version > FORMAT_VERSION
+        {
+            let reason = format!("it has a line of format {format_version}; this curiod reads up to {FORMAT_VERSION}");
+            return Err(RegistryError::Newer { path, reason });
+        }
         let mut ring: VecDeque<_> = text
             .lines()
             .zip(1..)
@@ -71,7 +98,11 @@ impl VerdictHistory {
         self.ring.push_back(record);
         let mut text = Vec::new();
         for record in &self.ring {
-            let line = serde_json::to_vec(record).map_err(|e| durable::failed("write", &self.path)(e.into()))?;
+            let line = Line {
+                format_version: FORMAT_VERSION,
+                record,
+            };
+            let line = serde_json::to_vec(&line).map_err(|e| durable::failed("write", &self.path)(e.into()))?;
             text.extend_from_slice(&line);
             text.push(b'\n');
         }
@@ -128,5 +159,29 @@ mod tests {
             .map(|r| r.step)
             .collect();
         assert_eq!(steps, (10..60).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_newer_history_is_refused_and_one_without_versions_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("verdicts.jsonl");
+        let line = serde_json::to_string(&record(1)).unwrap();
+        fs::write(&path, format!("{line}\n")).unwrap();
+        let mut history = VerdictHistory::open(path.clone()).unwrap();
+        history.push(record(2)).unwrap();
+        assert_eq!(
+            VerdictHistory::open(path.clone()).unwrap().list(),
+            [record(1), record(2)]
+        );
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches("\"format_version\":1").count(), 2);
+        let newer = text.replacen("\"format_version\":1", "\"format_version\":2", 1);
+        fs::write(&path, &newer).unwrap();
+        let refused = VerdictHistory::open(path.clone()).unwrap_err().to_string();
+        assert!(
+            refused.contains("verdicts.jsonl") && refused.contains("format 2"),
+            "{refused}"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), newer);
     }
 }
