@@ -73,14 +73,15 @@ impl RunArgs {
     }
 }
 
-/// The configuration of a state without a file: what [`RunArgs`] gives a stream of this name. It has no inbox to watch.
+/// The configuration of a state without a file: what [`RunArgs`] gives a stream of this name. It watches nothing: below its inbox there
+/// can be no file.
 pub fn bare(state: &Path, stream: &str) -> Result<Config, ConfigError> {
     written(
         toml::Table::new(),
         state,
         stream,
         Modality::Image,
-        &[PathBuf::from("/")],
+        &[PathBuf::from("/dev/null")],
     )
 }
 

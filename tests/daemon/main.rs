@@ -11,6 +11,7 @@ mod architecture;
 mod bad_input;
 mod faults;
 mod harness;
+mod kept_data;
 mod kills;
 mod main_job;
 mod python;
