@@ -17,6 +17,7 @@ use super::inbox::{Kind, OpenError};
 use super::shared::Shared;
 use super::watch::Hint;
 use crate::ids::SourceHash;
+use crate::limits::COMMIT_BATCH_MAX;
 use crate::replay::QuarantineEntry;
 
 /// Digits of a hash that name a file as well as its path does.
@@ -84,7 +85,10 @@ impl Quarantine {
 
     /// Has rejected files read again. Those that were moved to quarantine are moved back.
     pub fn retry(&self, entries: Vec<QuarantineEntry>) -> Vec<Handled> {
-        let handled = entries.into_iter().map(|entry| retry(&self.0, entry)).collect();
+        let handled = entries
+            .chunks(COMMIT_BATCH_MAX)
+            .flat_map(|entries| retry(&self.0, entries));
+        let handled = handled.collect();
         self.0.forget_put_off();
         // Names that are no UTF-8 can not be told from their entries; a scan finds those files.
         self.0.needs_rescan.store(true, Ordering::Relaxed);
@@ -93,19 +97,18 @@ impl Quarantine {
 
     /// Forgets entries. Their files stay where they are, and are not read again while they do not change.
     pub fn drop_entries(&self, entries: Vec<QuarantineEntry>) -> Vec<Handled> {
-        let handle = |entry: QuarantineEntry| {
-            let file = match place(&self.0, &entry) {
-                Place::Inbox(file) => Some(self.0.inboxes[file.inbox].root().join(file.path)),
-                Place::Folder(file) => Some(file),
-                Place::Nowhere | Place::Unknown => None,
-            };
-            let done = match forget(&self.0, &entry) {
+        let forget_some = |entries: &[QuarantineEntry]| {
+            let files: Vec<Option<PathBuf>> = entries.iter().map(|entry| file_of(&self.0, entry)).collect();
+            let done = match forget(&self.0, entries) {
                 true => Done::Dropped,
                 false => Done::Stuck,
             };
-            Handled { entry, file, done }
+            let handled = entries.iter().cloned().zip(files);
+            handled
+                .map(|(entry, file)| Handled { entry, file, done })
+                .collect::<Vec<_>>()
         };
-        entries.into_iter().map(handle).collect()
+        entries.chunks(COMMIT_BATCH_MAX).flat_map(forget_some).collect()
     }
 }
 
@@ -115,28 +118,17 @@ fn means(text: &str, entry: &QuarantineEntry) -> bool {
     text == entry.path || is_hash && hash().is_some_and(|hash| hash.starts_with(&text.to_ascii_lowercase()))
 }
 
-/// Where a rejected file is.
-enum Place {
-    Inbox(FileRef),
-    Folder(PathBuf),
-    Nowhere,
-    /// It can not be told now.
-    Unknown,
+/// Where a rejected file is, as far as that can be told. First the inboxes are looked at, then the folder: a file on its
+/// way from one to the other is seen.
+fn file_of(shared: &Shared, entry: &QuarantineEntry) -> Option<PathBuf> {
+    match in_inboxes(shared, &entry.path).ok()?.first() {
+        Some(file) => Some(path_of(shared, file)),
+        None => Some(folder_of(shared, entry).join(in_folder(shared, entry).ok()??)),
+    }
 }
 
-/// First the inboxes, then the folder: a file on its way from one to the other is seen.
-fn place(shared: &Shared, entry: &QuarantineEntry) -> Place {
-    match in_inboxes(shared, &entry.path) {
-        Err(()) => Place::Unknown,
-        Ok(files) => match files.into_iter().next() {
-            Some(file) => Place::Inbox(file),
-            None => match in_folder(shared, entry) {
-                Ok(Some(name)) => Place::Folder(folder_of(shared, entry).join(name)),
-                Ok(None) => Place::Nowhere,
-                Err(_) => Place::Unknown,
-            },
-        },
-    }
+fn path_of(shared: &Shared, file: &FileRef) -> PathBuf {
+    shared.inboxes[file.inbox].root().join(&file.path)
 }
 
 /// The files of this path; an error where that can not be told now.
@@ -171,13 +163,26 @@ fn in_folder(shared: &Shared, entry: &QuarantineEntry) -> io::Result<Option<OsSt
     };
     let folder = folder_of(shared, entry);
     let apart = first_name_apart(name, entry.source);
-    let is_its = |kept: &OsString| kept == name || *kept == apart || unnumbered(kept) == apart;
-    let mut names: Vec<OsString> = names(&folder)?.into_iter().filter(is_its).collect();
-    names.sort_by_key(|kept| kept == name);
     let is_file = |kept: &OsString| std::fs::symlink_metadata(folder.join(kept)).is_ok_and(|file| file.is_file());
-    names.retain(is_file);
+    let mut kept: Vec<OsString> = [apart.clone(), name.to_owned()].into_iter().filter(is_file).collect();
+    kept.dedup();
+    let has_its_size = |kept: &OsString| {
+        let file = std::fs::symlink_metadata(folder.join(kept));
+        file.is_ok_and(|file| file.len() == entry.bytes)
+    };
+    // A large folder is not listed for each of its files: only where this one may have been given a number.
+    if !matches!(kept.as_slice(), [only] if has_its_size(only)) {
+        let is_its = |kept: &OsString| unnumbered(kept) == apart;
+        kept.extend(names(&folder)?.into_iter().filter(is_its).filter(is_file));
+        kept.sort();
+        kept.dedup();
+        kept.sort_by_key(|kept| kept == name);
+    }
+    if kept.len() < 2 {
+        return Ok(kept.pop());
+    }
     let is_as_rejected = |kept: &&OsString| is_as_rejected(&folder.join(kept), entry);
-    Ok(names.iter().find(is_as_rejected).or(names.first()).cloned())
+    Ok(kept.iter().find(is_as_rejected).or(kept.first()).cloned())
 }
 
 /// Whether the file's content is the one that was rejected, as far as that is known.
@@ -224,45 +229,52 @@ fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     }
 }
 
-fn retry(shared: &Shared, entry: QuarantineEntry) -> Handled {
-    let stuck = |entry| Handled {
-        entry,
-        file: None,
-        done: Done::Stuck,
-    };
-    if shared.is_stopping() {
-        return stuck(entry);
-    }
-    let moved_back = match move_back(shared, &entry) {
-        Ok(moved_back) => moved_back,
-        Err(error) => {
-            warn!(stream = %shared.setup.stream, path = ?entry.path, %error, "failed to move a file back to the inbox");
-            return stuck(entry);
+fn retry(shared: &Shared, entries: &[QuarantineEntry]) -> Vec<Handled> {
+    let mut handled = Vec::new();
+    let mut moved = Vec::new();
+    for entry in entries {
+        match move_back(shared, entry) {
+            Ok(file) => {
+                moved.push(entry.clone());
+                handled.push((file, Done::Gone));
+            }
+            Err(error) => {
+                warn!(stream = %shared.setup.stream, path = ?entry.path, %error, "failed to move a file back to the inbox");
+                handled.push((None, Done::Stuck));
+            }
         }
-    };
-    let here = in_inboxes(shared, &entry.path).unwrap_or_default();
-    if !forget(shared, &entry) {
-        return stuck(entry);
     }
-    for file in &here {
-        if let Err(error) = shared.replay.forget_seen(&file.key(&shared.inboxes)) {
-            shared.ledger_failed("forget a file", &error);
+    let is_forgotten = forget(shared, &moved);
+    let finish = |(entry, (moved_to, done)): (&QuarantineEntry, (Option<PathBuf>, Done))| {
+        let here = in_inboxes(shared, &entry.path).unwrap_or_default();
+        let file = moved_to.or_else(|| here.first().map(|file| path_of(shared, file)));
+        let done = match done {
+            Done::Gone if !is_forgotten => Done::Stuck,
+            Done::Gone if file.is_some() => Done::Retried,
+            done => done,
+        };
+        if done == Done::Retried {
+            for file in here {
+                if let Err(error) = shared.replay.forget_seen(&file.key(&shared.inboxes)) {
+                    shared.ledger_failed("forget a file", &error);
+                }
+                shared.hint(Hint::Whole(file));
+            }
         }
-        shared.hint(Hint::Whole(file.clone()));
-    }
-    let here = here.first();
-    let file = moved_back.or_else(|| here.map(|file| shared.inboxes[file.inbox].root().join(&file.path)));
-    let done = if file.is_some() { Done::Retried } else { Done::Gone };
-    Handled { entry, file, done }
+        let entry = entry.clone();
+        Handled { entry, file, done }
+    };
+    entries.iter().zip(handled).map(finish).collect()
 }
 
-/// Takes an entry off the list.
-fn forget(shared: &Shared, entry: &QuarantineEntry) -> bool {
-    if let Err(error) = shared.replay.drop_quarantine(&entry.path) {
-        shared.ledger_failed("drop a quarantine entry", &error);
+/// Takes entries off the list, with one durable write.
+fn forget(shared: &Shared, entries: &[QuarantineEntry]) -> bool {
+    let paths: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
+    if let Err(error) = shared.replay.drop_quarantines(&paths) {
+        shared.ledger_failed("drop quarantine entries", &error);
         return false;
     }
-    shared.note_unquarantined(&entry.path);
+    paths.iter().for_each(|path| shared.note_unquarantined(path));
     true
 }
 
@@ -292,6 +304,7 @@ pub(super) fn is_in_folder(shared: &Shared, path: &str) -> bool {
 pub(super) fn forget_gone(shared: &Shared) {
     // Each folder is listed once, with the names as they would be without numbers.
     let mut folders: HashMap<PathBuf, Option<HashSet<OsString>>> = HashMap::new();
+    let mut gone = Vec::new();
     for entry in shared.replay.quarantined() {
         let Some(name) = Path::new(&entry.path).file_name() else {
             continue;
@@ -306,7 +319,15 @@ pub(super) fn forget_gone(shared: &Shared) {
         let is_gone = kept
             .as_ref()
             .is_some_and(|kept| !kept.contains(name) && !kept.contains(&first_name_apart(name, entry.source)));
-        if is_gone && forget(shared, &entry) {
+        if is_gone {
+            gone.push(entry);
+        }
+    }
+    for gone in gone.chunks(COMMIT_BATCH_MAX) {
+        if !forget(shared, gone) {
+            return; // The next regular scan tries again.
+        }
+        for entry in gone {
             // Should a file of this path come back as it was, it is read, and told, again.
             for inbox in 0..shared.inboxes.len() {
                 let key = FileRef::new(inbox, &entry.path).key(&shared.inboxes);

@@ -132,7 +132,12 @@ impl ReplayBuffer {
 
     /// Takes a file out of quarantine, durably; `false` if it was not in it.
     pub fn drop_quarantine(&self, path: &str) -> Result<bool, ReplayError> {
-        self.store.drop_quarantine(path)
+        Ok(self.store.drop_quarantines(&[path])? > 0)
+    }
+
+    /// Takes files out of quarantine with one durable write; how many of them were in it.
+    pub fn drop_quarantines(&self, paths: &[&str]) -> Result<usize, ReplayError> {
+        self.store.drop_quarantines(paths)
     }
 
     /// A file as it was when it was last looked at. A cache: it may have forgotten.

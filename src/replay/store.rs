@@ -236,20 +236,27 @@ impl Store {
         self.commit(&mut log, batch)
     }
 
-    /// Takes a file out of quarantine; `false` if it was not in it.
-    pub(super) fn drop_quarantine(&self, path: &str) -> Result<bool, ReplayError> {
+    /// Takes files out of quarantine; how many of them were in it.
+    pub(super) fn drop_quarantines(&self, paths: &[&str]) -> Result<usize, ReplayError> {
         let mut log = self.log.lock();
-        if !self.memory.lock().contents.quarantine.contains_key(path) {
-            return Ok(false);
+        let listed: Vec<&str> = {
+            let quarantine = &self.memory.lock().contents.quarantine;
+            let listed = paths.iter().filter(|path| quarantine.contains_key(**path));
+            listed.copied().collect()
+        };
+        if listed.is_empty() {
+            return Ok(0);
         }
         let mut batch = self.batch(&log);
-        let entry = Entry::QuarantineDrop {
-            path: path.to_owned(),
-            segment: log.position().0,
-        };
-        batch.push(entry, &[]);
+        for path in &listed {
+            let entry = Entry::QuarantineDrop {
+                path: (*path).to_owned(),
+                segment: log.position().0,
+            };
+            batch.push(entry, &[]);
+        }
         self.commit(&mut log, batch)?;
-        Ok(true)
+        Ok(listed.len())
     }
 
     /// Names records that can not be believed and takes their samples out of everything.

@@ -134,3 +134,25 @@ fn a_dropped_file_stays_and_is_not_read_again() {
     world.drop_file("a.png", &picture(1));
     world.wait_for(1, 0, 0);
 }
+
+#[test]
+fn thousands_of_files_are_read_again_or_forgotten_at_once() {
+    let world = World::with(|config| config.after = After::Move);
+    for number in 0..2_500 {
+        world.drop_file(format!("{number}.png"), format!("rubbish {number}").as_bytes());
+    }
+    world.wait("they are moved", |world| in_quarantine(world).len() == 2_500);
+    world.wait_for(0, 0, 2_500);
+    let quarantine = world.ingest.as_ref().unwrap().quarantine();
+    let handled = quarantine.retry(quarantine.all());
+    assert!(handled.iter().all(|handled| handled.done == Done::Retried));
+    world.wait("they are moved again", |world| in_quarantine(world).len() == 2_500);
+    world.wait_for(0, 0, 2_500);
+    let handled = quarantine.drop_entries(quarantine.all());
+    assert!(
+        handled
+            .iter()
+            .all(|handled| handled.done == Done::Dropped && handled.file.is_some())
+    );
+    assert_eq!((world.verdicts(), in_quarantine(&world).len()), ((0, 0, 0), 2_500));
+}
