@@ -208,8 +208,10 @@ fn verify(args: &VerifyArgs) -> Result<(), Failure> {
     }
     match bad {
         0 => Ok(()),
-        bad => Err(failed(format!("{bad} buffers are not as they should be"))
-            .hint("start the daemon: it rebuilds the catalogue from the segments and sets aside what can not be read")),
+        bad => Err(failed(format!("{bad} buffers are not as they should be")).hint(
+            "start the daemon: it makes the catalogue agree with the segments again, sets aside what can not be read, \
+             and takes files again whose samples are lost if they still are in the inbox",
+        )),
     }
 }
 

@@ -58,7 +58,7 @@ impl StreamError {
                 "run the curiod that wrote it; if none did, move it out of the stream's folder, or restore a backup"
             }
             Self::Replay(ReplayError::InUse { .. }) => "end that process; only one may use a state directory",
-            Self::Registry(RegistryError::Newer { .. }) => "run the curiod that wrote it, or move that folder away",
+            Self::Registry(RegistryError::Newer { .. }) => "run the curiod that wrote it, or move it away",
             Self::Replay(_) | Self::Registry(_) | Self::Learn(_) => {
                 "restart; if it comes again, look at the buffer with curiod replay verify, and restore a backup"
             }

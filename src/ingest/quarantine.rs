@@ -269,12 +269,15 @@ fn retry(shared: &Shared, entries: &[QuarantineEntry]) -> Vec<Handled> {
 
 /// Takes entries off the list, with one durable write.
 fn forget(shared: &Shared, entries: &[QuarantineEntry]) -> bool {
-    let paths: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
-    if let Err(error) = shared.replay.drop_quarantines(&paths) {
+    if let Err(error) = shared.replay.drop_quarantines(entries) {
         shared.ledger_failed("drop quarantine entries", &error);
         return false;
     }
-    paths.iter().for_each(|path| shared.note_unquarantined(path));
+    for QuarantineEntry { path, .. } in entries {
+        if shared.replay.quarantine_entry(path).is_none() {
+            shared.note_unquarantined(path);
+        }
+    }
     true
 }
 
@@ -302,27 +305,23 @@ pub(super) fn is_in_folder(shared: &Shared, path: &str) -> bool {
 
 /// Takes the entries off the list whose files are gone: from the inboxes, and from the quarantine folder.
 pub(super) fn forget_gone(shared: &Shared) {
+    // All inboxes before any folder: a file on its way from one to the other is seen.
+    let mut gone = shared.replay.quarantined();
+    gone.retain(|entry| in_inboxes(shared, &entry.path).is_ok_and(|files| files.is_empty()));
     // Each folder is listed once, with the names as they would be without numbers.
     let mut folders: HashMap<PathBuf, Option<HashSet<OsString>>> = HashMap::new();
-    let mut gone = Vec::new();
-    for entry in shared.replay.quarantined() {
+    gone.retain(|entry| {
         let Some(name) = Path::new(&entry.path).file_name() else {
-            continue;
+            return false;
         };
-        if !in_inboxes(shared, &entry.path).is_ok_and(|files| files.is_empty()) {
-            continue;
-        }
-        let kept = folders.entry(folder_of(shared, &entry)).or_insert_with_key(|folder| {
+        let kept = folders.entry(folder_of(shared, entry)).or_insert_with_key(|folder| {
             let names = names(folder).ok()?;
             Some(names.iter().map(|name| unnumbered(name)).chain(names.clone()).collect())
         });
-        let is_gone = kept
-            .as_ref()
-            .is_some_and(|kept| !kept.contains(name) && !kept.contains(&first_name_apart(name, entry.source)));
-        if is_gone {
-            gone.push(entry);
-        }
-    }
+        // A folder that can not be listed says nothing.
+        kept.as_ref()
+            .is_some_and(|kept| !kept.contains(name) && !kept.contains(&first_name_apart(name, entry.source)))
+    });
     for gone in gone.chunks(COMMIT_BATCH_MAX) {
         if !forget(shared, gone) {
             return; // The next regular scan tries again.

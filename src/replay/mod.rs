@@ -132,12 +132,14 @@ impl ReplayBuffer {
 
     /// Takes a file out of quarantine, durably; `false` if it was not in it.
     pub fn drop_quarantine(&self, path: &str) -> Result<bool, ReplayError> {
-        Ok(self.store.drop_quarantines(&[path])? > 0)
+        let entry = self.quarantine_entry(path);
+        Ok(self.store.drop_quarantines(entry.as_slice())? > 0)
     }
 
-    /// Takes files out of quarantine with one durable write; how many of them were in it.
-    pub fn drop_quarantines(&self, paths: &[&str]) -> Result<usize, ReplayError> {
-        self.store.drop_quarantines(paths)
+    /// Takes these entries out of quarantine with one durable write; how many of them were in it. A newer entry of the
+    /// same path stays.
+    pub fn drop_quarantines(&self, entries: &[QuarantineEntry]) -> Result<usize, ReplayError> {
+        self.store.drop_quarantines(entries)
     }
 
     /// A file as it was when it was last looked at. A cache: it may have forgotten.

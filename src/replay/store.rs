@@ -236,21 +236,21 @@ impl Store {
         self.commit(&mut log, batch)
     }
 
-    /// Takes files out of quarantine; how many of them were in it.
-    pub(super) fn drop_quarantines(&self, paths: &[&str]) -> Result<usize, ReplayError> {
+    /// Takes these entries out of quarantine; how many of them were in it. A newer entry of the same path stays.
+    pub(super) fn drop_quarantines(&self, entries: &[QuarantineEntry]) -> Result<usize, ReplayError> {
         let mut log = self.log.lock();
-        let listed: Vec<&str> = {
+        let listed: Vec<&QuarantineEntry> = {
             let quarantine = &self.memory.lock().contents.quarantine;
-            let listed = paths.iter().filter(|path| quarantine.contains_key(**path));
-            listed.copied().collect()
+            let is_listed = |entry: &&QuarantineEntry| quarantine.get(&entry.path).is_some_and(|(it, _)| it == *entry);
+            entries.iter().filter(is_listed).collect()
         };
         if listed.is_empty() {
             return Ok(0);
         }
         let mut batch = self.batch(&log);
-        for path in &listed {
+        for entry in &listed {
             let entry = Entry::QuarantineDrop {
-                path: (*path).to_owned(),
+                path: entry.path.clone(),
                 segment: log.position().0,
             };
             batch.push(entry, &[]);
