@@ -1,5 +1,6 @@
 //! Starts the real daemon as a child, talks to it as its users do, and looks at what it leaves behind.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -12,7 +13,29 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The binary under test.
 pub(crate) fn curiod() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_curiod"));
+    without_settings(Command::new(env!("CARGO_BIN_EXE_curiod")))
+}
+
+/// The binary under test, started by another program that becomes it; its last argument is the binary.
+pub(crate) fn curiod_by(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).arg(env!("CARGO_BIN_EXE_curiod"));
+    without_settings(command)
+}
+
+/// The binary under test without root's power over modes; nothing where that can not be had.
+pub(crate) fn curiod_held_by_modes() -> Option<Command> {
+    if !rustix::process::geteuid().is_root() {
+        return Some(curiod());
+    }
+    let drop = ["--bounding-set", "-dac_override,-dac_read_search", "--"];
+    let tried = Command::new("setpriv").args(drop).arg("true").status();
+    tried
+        .is_ok_and(|status| status.success())
+        .then(|| curiod_by("setpriv", &drop))
+}
+
+fn without_settings(mut command: Command) -> Command {
     command
         .env_remove("CURIOD_URL")
         .env_remove("CURIOD_LOG")
@@ -35,6 +58,8 @@ pub(crate) struct Site {
     folder: tempfile::TempDir,
     port: u16,
     child: Option<Child>,
+    /// How long this test waits for what must come.
+    pub(crate) patience: Duration,
 }
 
 impl Site {
@@ -57,6 +82,7 @@ impl Site {
             folder,
             port,
             child: None,
+            patience: PATIENCE,
         };
         site.configure(more);
         site
@@ -103,7 +129,7 @@ impl Site {
         self.spawn_as(command);
     }
 
-    /// Starts the daemon with this command, and does not wait.
+    /// Starts the daemon by a command that becomes it, and does not wait.
     pub(crate) fn spawn_as(&mut self, mut command: Command) {
         assert!(self.child.is_none(), "the daemon runs already");
         let log = fs::OpenOptions::new()
@@ -214,6 +240,32 @@ impl Site {
             .cloned()
     }
 
+    /// The rejected files that are listed, by path.
+    pub(crate) fn quarantined(&self) -> BTreeMap<String, Value> {
+        let listed = self.json(&["quarantine", "list"]).unwrap();
+        let entries = listed.as_array().unwrap().iter();
+        entries
+            .map(|entry| (entry["path"].as_str().unwrap().to_owned(), entry.clone()))
+            .collect()
+    }
+
+    /// The most memory that the daemon ever held, in MiB.
+    pub(crate) fn peak_mib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let peak_kib: Option<u64> = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+        peak_kib.unwrap() / 1024
+    }
+
+    /// The path of the nearest picture to this one, its own if it is in the index.
+    pub(crate) fn nearest(&self, picture: &[u8]) -> Option<String> {
+        let file = self.path("query.png");
+        fs::write(&file, picture).unwrap();
+        let found = self.json(&["search", "--k", "1", "--file", file.to_str().unwrap()])?;
+        Some(found["hits"][0]["path"].as_str()?.to_owned())
+    }
+
     /// Waits until something is there, and gives it. Fails with the log when it does not come.
     pub(crate) fn wait_for<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
         let start = Instant::now();
@@ -221,7 +273,7 @@ impl Site {
             if let Some(found) = look(self) {
                 return found;
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > self.patience {
                 panic!(
                     "waited in vain for {what}; status {:?}; log:\n{}",
                     self.json(&["status"]),

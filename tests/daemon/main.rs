@@ -14,6 +14,7 @@ mod harness;
 mod kept_data;
 mod kills;
 mod main_job;
+mod odd_files;
 mod python;
 mod refusals;
 mod signals;
