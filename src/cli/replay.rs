@@ -122,8 +122,10 @@ impl Buffers {
             return Err(failed(format!("{} is no state directory", state_dir.display()))
                 .hint("give the one that the daemon was run with"));
         }
+        let lock = StateLock::take(&state_dir).map_err(|error| failed(&error).hint(error.hint()))?;
+        daemon::sweep_copies(&std::env::temp_dir());
         Ok(Self {
-            _lock: StateLock::take(&state_dir).map_err(|error| failed(&error).hint(error.hint()))?,
+            _lock: lock,
             found: match &config {
                 Some(config) => daemon::replay_dirs(config),
                 None => streams_below(&state_dir, makes)?,

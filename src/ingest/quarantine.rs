@@ -239,7 +239,9 @@ fn retry(shared: &Shared, entries: &[QuarantineEntry]) -> Vec<Handled> {
                 handled.push((file, Done::Gone));
             }
             Err(error) => {
-                warn!(stream = %shared.setup.stream, path = ?entry.path, %error, "failed to move a file back to the inbox");
+                warn!(stream = %shared.setup.stream, path = ?entry.path, %error,
+                    hint = "let the daemon's user write both folders; under the unit see ReadWritePaths=",
+                    "failed to move a file back to the inbox");
                 handled.push((None, Done::Stuck));
             }
         }

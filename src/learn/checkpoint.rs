@@ -144,7 +144,7 @@ impl Checkpoints {
                 Err(Unfit::Other(reason)) => {
                     // Kept under another name: nobody's learning is thrown away by a changed key.
                     let aside = self.folder.join(format!("other-{:012}-{}", step, std::process::id()));
-                    warn!(step, reason, aside = %aside.display(),
+                    warn!(checkpoint = %path.display(), step, reason, aside = %aside.display(),
                         hint = "none if that was meant; else undo the change and give the folder its name step-NUMBER back",
                         "set a checkpoint of another network aside; learning starts anew");
                     durable::rename(&path, &aside).map_err(failed)?;
@@ -152,7 +152,7 @@ impl Checkpoints {
                 Err(Unfit::Torn(reason)) => {
                     // Under another name, or `save` would take it for the whole checkpoint of that step.
                     let aside = self.folder.join(format!("torn-{:012}-{}", step, std::process::id()));
-                    warn!(step, reason, aside = %aside.display(),
+                    warn!(checkpoint = %path.display(), step, reason, aside = %aside.display(),
                         hint = "none: the one before it is resumed; look at the disk's health",
                         "set a torn checkpoint aside");
                     durable::rename(&path, &aside).map_err(failed)?;
@@ -221,7 +221,7 @@ enum Unfit {
 }
 
 fn load(path: &Path, setup: &LearnerSetup) -> Result<(Learner, Cursors), Unfit> {
-    let torn = |error: &dyn std::fmt::Display| Unfit::Torn(error.to_string());
+    let torn = |error: &dyn std::fmt::Display| Unfit::Torn(format!("{FACTS}: {error}"));
     let text = read(&path.join(FACTS))?;
     let Version { format_version } = serde_json::from_slice(&text).map_err(|error| torn(&error))?;
     if format_version != FORMAT_VERSION {

@@ -37,6 +37,9 @@ pub(super) fn folders(dir: &Path) -> (PathBuf, PathBuf) {
     (dir.join("segments"), dir.join("catalogue"))
 }
 
+/// What to do when a damaged segment could not be sealed.
+const DAMAGE_SAID: &str = "look at the disk; the next start names the same damage again, and tries again";
+
 /// Opens a store, or makes an empty one.
 pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Store, OpenReport), ReplayError> {
     let started = Instant::now();
@@ -91,7 +94,7 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
     };
     for unsealed in tail.unsealed {
         if let Err(error) = unsealed.seal(&segments) {
-            warn!(%error, "failed to seal a damaged segment; the next rebuild names its damage again");
+            warn!(%error, hint = DAMAGE_SAID, "failed to seal a damaged segment");
         }
     }
     let last_number = segments.sizes().last().map_or(0, |(number, _)| *number);
@@ -106,7 +109,7 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
     if quarantined_records > 0
         && let Err(error) = log.seal()
     {
-        warn!(%error, "failed to seal a damaged segment; the next open names its damage again");
+        warn!(%error, hint = DAMAGE_SAID, "failed to seal a damaged segment");
     }
     let cleaner = Cleaner::beginning_with(first_to_clean(&contents, &segments, log.active_number()));
     let curator = Curator::new(config, segments.identity.seed, &mut contents);
@@ -190,7 +193,9 @@ fn delete_unfinished_segment(dir: &Path) -> Result<(), ReplayError> {
         if len < HEADER_LEN {
             std::fs::remove_file(path).map_err(ReplayError::io("delete", path))?;
             segment::sync_dir(dir)?;
-            warn!(segment = %path.display(), "deleted a segment whose creation was interrupted");
+            warn!(segment = %path.display(),
+                hint = "none: a kill or a power cut leaves it; nothing acknowledged was in it",
+                "deleted a segment whose creation was interrupted");
         }
     }
     Ok(())
@@ -205,7 +210,11 @@ pub(super) fn find_segments(dir: &Path, write: bool, new: impl FnOnce() -> Ident
         let file = OpenOptions::new().read(true).write(write).open(&path);
         let file = file.map_err(ReplayError::io("open", &path))?;
         let bytes = file.metadata().map_err(ReplayError::io("look at", &path))?.len();
-        match (segment::read_header(&file, &path)?, identity) {
+        let header = segment::read_header(&file, &path, number)?;
+        if !header.is_whole {
+            damaged.push((number, path.clone()));
+        }
+        match (header.identity, identity) {
             (Some(theirs), Some(ours)) if theirs != ours => {
                 return Err(ReplayError::Format {
                     path,
@@ -213,7 +222,7 @@ pub(super) fn find_segments(dir: &Path, write: bool, new: impl FnOnce() -> Ident
                 });
             }
             (Some(theirs), _) => identity = Some(theirs),
-            (None, _) => damaged.push((number, path.clone())),
+            (None, _) => {}
         }
         found.push((number, Arc::new(file), bytes));
     }
@@ -233,8 +242,16 @@ pub(super) fn find_segments(dir: &Path, write: bool, new: impl FnOnce() -> Ident
             .filter(|_| write)
             .map(|(_, file, _)| segment::write_header(file, &path, number, identity))
         {
-            Some(Ok(())) => warn!(segment = %path.display(), "wrote the damaged header of a segment anew"),
-            Some(Err(error)) => warn!(%error, "failed to write the damaged header of a segment anew"),
+            Some(Ok(())) => warn!(
+                segment = %path.display(),
+                hint = "look at the disk's health; no record is lost by it",
+                "wrote the damaged header of a segment anew"
+            ),
+            Some(Err(error)) => warn!(
+                %error,
+                hint = "look at the disk; no record is lost by it, and the next start tries again",
+                "failed to write the damaged header of a segment anew"
+            ),
             None => warn!(
                 segment = %path.display(),
                 hint = "the next start of the daemon writes it anew",

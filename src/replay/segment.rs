@@ -136,37 +136,56 @@ pub(super) fn write_header(file: &File, path: &Path, number: u32, identity: Iden
         .map_err(ReplayError::io("write", path))
 }
 
-/// Whose segment it is: `None` if the header is damaged.
-pub(super) fn read_header(file: &File, path: &Path) -> Result<Option<Identity>, ReplayError> {
-    for copy in 0..2 {
-        let mut bytes = [0; HEADER_COPY_LEN];
-        if file.read_exact_at(&mut bytes, (copy * HEADER_COPY_LEN) as u64).is_err() {
-            return Ok(None);
-        }
-        if let Some((version, identity)) = parse_header(&bytes) {
-            if version != FORMAT_VERSION {
-                return Err(ReplayError::Format {
-                    path: path.to_owned(),
-                    detail: format!(
-                        "its format is version {version}, this curiod knows version {FORMAT_VERSION}; use the curiod that wrote it"
-                    ),
-                });
-            }
-            return Ok(Some(identity));
-        }
-    }
-    Ok(None)
+/// What the two copies of a segment's header say.
+#[derive(Debug, PartialEq)]
+pub(super) struct Header {
+    /// Whose segment it is: `None` if both copies are damaged.
+    pub(super) identity: Option<Identity>,
+    /// Whether both copies are good.
+    pub(super) is_whole: bool,
 }
 
-fn parse_header(bytes: &[u8; HEADER_COPY_LEN]) -> Option<(u32, Identity)> {
+/// Reads the header of what is called segment `number`.
+pub(super) fn read_header(file: &File, path: &Path, number: u32) -> Result<Header, ReplayError> {
+    let refused = |detail| ReplayError::Format {
+        path: path.to_owned(),
+        detail,
+    };
+    let mut header = Header {
+        identity: None,
+        is_whole: true,
+    };
+    for copy in 0..2 {
+        let mut bytes = [0; HEADER_COPY_LEN];
+        let read = file.read_exact_at(&mut bytes, (copy * HEADER_COPY_LEN) as u64);
+        let Some((version, said, identity)) = read.ok().and_then(|()| parse_header(&bytes)) else {
+            header.is_whole = false;
+            continue;
+        };
+        if version != FORMAT_VERSION {
+            return Err(refused(format!(
+                "its format is version {version}, this curiod knows version {FORMAT_VERSION}; use the curiod that wrote it"
+            )));
+        }
+        if said != number {
+            return Err(refused(format!(
+                "its header says that it is segment {said}; give it its name back, or move it away"
+            )));
+        }
+        header.identity = header.identity.or(Some(identity));
+    }
+    Ok(header)
+}
+
+fn parse_header(bytes: &[u8; HEADER_COPY_LEN]) -> Option<(u32, u32, Identity)> {
     let mut fields = Fields::new(bytes);
     let magic: [u8; 8] = fields.array()?;
     let version = fields.u32()?;
-    let _number = fields.u32()?;
+    let number = fields.u32()?;
     let uid = fields.u64()?;
     let seed = fields.u64()?;
     let crc = fields.u32()?;
-    (magic == HEADER_MAGIC && crc32c::crc32c(&bytes[..32]) == crc).then_some((version, Identity { uid, seed }))
+    (magic == HEADER_MAGIC && crc32c::crc32c(&bytes[..32]) == crc).then_some((version, number, Identity { uid, seed }))
 }
 
 /// What a footer says about one record.

@@ -272,6 +272,7 @@ impl Store {
                     offset = location.offset,
                     sample = id.0,
                     why,
+                    hint = "the disk gave back other bytes than were written: look at its health (smartctl) and the memory's",
                     "quarantined a damaged record"
                 );
                 memory.bad_records += 1;

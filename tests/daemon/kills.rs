@@ -140,7 +140,11 @@ fn a_lost_catalogue_is_built_again_and_said_so() {
     site.start();
     let stream = site.wait_until("samples", 30);
     assert_eq!(stream["sources_accepted"], 30);
-    assert!(site.log().contains("rebuilding it from the segments"), "{}", site.log());
+    assert!(
+        site.log().contains("moved a catalogue aside that could not be used"),
+        "{}",
+        site.log()
+    );
     site.wait_until("generation", 1);
     site.wait_until("index_covered", 30);
 }

@@ -9,6 +9,7 @@
 mod administrator;
 mod architecture;
 mod bad_input;
+mod damage;
 mod faults;
 mod harness;
 mod kept_data;
@@ -17,6 +18,7 @@ mod main_job;
 mod odd_files;
 mod python;
 mod refusals;
+mod resources;
 mod signals;
 mod watchdog;
 mod world;

@@ -1,0 +1,302 @@
+//! What the machine gives and takes: folders that go and come, modes, descriptors, watches, the clock. The daemon says
+//! what it lacks, goes on with what it has, and loses nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use crate::harness::{Site, curiod_by, curiod_held_by_modes, files_below, picture};
+use crate::world::newest_checkpoint;
+
+/// A stream that does not learn, so that the daemon rests when it has taken what there is.
+const NO_LEARNING: &str = "[stream.learning]\nsamples_min = 1000000\n";
+
+#[test]
+fn an_inbox_that_is_removed_and_made_again_is_taken_from() {
+    let mut site = Site::with(NO_LEARNING);
+    site.drop_pictures(0..5);
+    site.start();
+    site.wait_until("sources_accepted", 5);
+    for round in 1..3 {
+        fs::remove_dir_all(site.path("in")).unwrap();
+        says(&site, "the inbox is gone", round);
+        fs::create_dir(site.path("in")).unwrap();
+        site.drop_pictures(100 * round..100 * round + 5);
+        site.wait_until("sources_accepted", 5 + 5 * u64::from(round));
+        says(&site, "the inbox is back", round);
+        // Events come from the new folder, too.
+        site.drop_pictures(1_000 * round..1_000 * round + 5);
+    }
+    site.wait_until("sources_accepted", 25);
+}
+
+#[test]
+fn a_file_and_a_folder_that_may_not_be_read_are_named_and_taken_when_they_may() {
+    let Some(daemon) = curiod_held_by_modes() else {
+        return eprintln!("skipped: runs as root, and setpriv can not take root's power over modes away");
+    };
+    let mut site = Site::with(NO_LEARNING);
+    site.drop_file("closed/a.png", &picture(1));
+    site.drop_file("b.png", &picture(2));
+    site.drop_file("c.png", &picture(3));
+    set_mode(&site.path("in/closed"), 0o000);
+    set_mode(&site.path("in/b.png"), 0o000);
+    site.spawn_as(daemon);
+    site.wait_until("sources_accepted", 1);
+    site.wait_until("sources_quarantined", 1);
+    assert_eq!(site.quarantined()["b.png"]["reason"], "permission");
+    site.wait_for("the folder to be named", |site| {
+        let log = site.log();
+        log.lines()
+            .any(|line| line.contains("skipped a path") && line.contains("closed"))
+            .then_some(())
+    });
+    set_mode(&site.path("in/closed"), 0o755);
+    set_mode(&site.path("in/b.png"), 0o644);
+    site.wait_until("sources_accepted", 3);
+    assert!(site.quarantined().is_empty());
+}
+
+#[test]
+fn a_state_directory_that_is_read_only_is_refused_by_its_path() {
+    let Some(mut daemon) = curiod_held_by_modes() else {
+        return eprintln!("skipped: runs as root, and setpriv can not take root's power over modes away");
+    };
+    let site = Site::new();
+    fs::create_dir(site.path("state")).unwrap();
+    set_mode(&site.path("state"), 0o555);
+    let output = daemon
+        .args(["run", "--config"])
+        .arg(site.path("curiod.toml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(site.path("state").to_str().unwrap()) && said.contains("Permission denied"),
+        "{said}"
+    );
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn a_state_that_becomes_read_only_is_named_and_serving_goes_on() {
+    let Some(daemon) = curiod_held_by_modes() else {
+        return eprintln!("skipped: runs as root, and setpriv can not take root's power over modes away");
+    };
+    let mut site = Site::new();
+    site.drop_pictures(0..40);
+    site.spawn_as(daemon);
+    site.wait_until("generation", 1);
+    let set_modes = |mode| {
+        let state = site.path("state");
+        let folders = files_below(&state);
+        let folders = folders.iter().flat_map(|file| Path::new(file).ancestors().skip(1));
+        let folders: Vec<PathBuf> = folders.map(|folder| state.join(folder)).collect();
+        folders
+            .iter()
+            .filter(|folder| folder.is_dir())
+            .for_each(|folder| set_mode(folder, mode));
+    };
+    set_modes(0o555);
+    let mut next = 100;
+    let mut more = || {
+        next += 20;
+        site.drop_pictures(next..next + 20);
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    while !site.log().contains("failed to write a checkpoint; learning goes on") {
+        more();
+        assert_ne!(site.stream().unwrap()["state"], "failed", "{}", site.log());
+    }
+    let line = site.log();
+    let line = line
+        .lines()
+        .find(|line| line.contains("failed to write a checkpoint"))
+        .unwrap();
+    assert!(
+        line.contains("checkpoints") && line.contains("Permission denied"),
+        "{line}"
+    );
+    site.wait_for("an answer", |site| site.nearest(&picture(7)));
+    set_modes(0o755);
+    let step = newest_checkpoint(&site);
+    while newest_checkpoint(&site) == step {
+        more();
+    }
+    let dropped = u64::from(next - 100 + 40);
+    site.wait_until("sources_accepted", dropped);
+    let log = site.log();
+    assert!(!log.contains("panicked"), "{log}");
+    assert_eq!(site.stop(), Some(0));
+}
+
+#[test]
+fn a_daemon_short_of_descriptors_says_so_or_works_and_loses_nothing() {
+    let tried = Command::new("prlimit").args(["--nofile=64:64", "true"]).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: prlimit is not there");
+    }
+    let mut site = Site::with("[stream.ingest]\nafter = \"move\"\n");
+    let mut dropped = 0;
+    for limit in [12, 16, 20, 24, 28, 32, 40, 64] {
+        let before = site.log().len();
+        site.drop_pictures(dropped..dropped + 20);
+        dropped += 20;
+        site.spawn_as(curiod_by("prlimit", &[&format!("--nofile={limit}:{limit}")]));
+        let mut ended = None;
+        for _ in 0..30 {
+            std::thread::sleep(Duration::from_millis(100));
+            ended = site.ended();
+            if ended.is_some() {
+                break;
+            }
+        }
+        let log = site.log()[before..].to_owned();
+        println!(
+            "{limit} descriptors: {ended:?} {:?}",
+            site.stream().map(|s| s["sources_accepted"].clone())
+        );
+        assert!(!log.contains("panicked"), "{limit}: {log}");
+        match ended {
+            Some(status) => {
+                assert!(status.code().is_some_and(|code| code != 0), "{limit}: {status}; {log}");
+                assert!(
+                    log.contains("Too many open files") || log.contains("descriptor"),
+                    "{limit}: {log}"
+                );
+            }
+            None => site.kill(),
+        }
+    }
+    site.start();
+    site.wait_until("sources_accepted", dropped.into());
+    site.wait_for("the inbox to be empty", |site| {
+        files_below(&site.path("in")).is_empty().then_some(())
+    });
+    let done = files_below(&site.path("state/streams/pictures/done"));
+    assert_eq!(done.len() as u32, dropped);
+    assert_eq!(site.stop(), Some(0));
+}
+
+#[test]
+fn without_watches_the_daemon_scans_and_says_so() {
+    const NO_WATCHES: &str = "echo 0 > /proc/sys/user/max_inotify_watches && exec \"$@\"";
+    let namespace = ["--user", "--map-root-user", "sh", "-c", NO_WATCHES, "sh"];
+    let tried = Command::new("unshare").args(namespace).arg("true").status();
+    if !tried.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: this machine gives no user namespace whose watches can be limited");
+    }
+    let mut site = Site::with(NO_LEARNING);
+    site.drop_file("sub/early.png", &picture(1));
+    site.spawn_as(curiod_by("unshare", &namespace));
+    site.wait_until("sources_accepted", 1);
+    let log = site.log();
+    let line = log
+        .lines()
+        .find(|line| line.contains("found by scans"))
+        .unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("fs.inotify.max_user_watches"), "{line}");
+    site.drop_file("sub/late.png", &picture(2));
+    site.drop_file("new/late.png", &picture(3));
+    site.wait_until("sources_accepted", 3);
+}
+
+#[test]
+fn files_of_every_age_are_taken_and_then_the_daemon_rests() {
+    let mut site = Site::with(NO_LEARNING);
+    let year = 31_557_600i64;
+    let moments = [-68 * year, -year, -1, 0, 1, 68 * year, 131 * year, 400 * year];
+    for (number, seconds) in moments.into_iter().enumerate() {
+        site.drop_file(&format!("{number}.png"), &picture(number as u32));
+        let span = Duration::from_secs(seconds.unsigned_abs());
+        let time = if seconds < 0 {
+            SystemTime::UNIX_EPOCH - span
+        } else {
+            SystemTime::UNIX_EPOCH + span
+        };
+        let file = fs::File::open(site.path("in").join(format!("{number}.png"))).unwrap();
+        // A filesystem that can not tell such a time says so, or takes the nearest one.
+        let _ = file.set_modified(time);
+    }
+    site.start();
+    site.wait_until("sources_accepted", moments.len() as u64);
+    rests(&site);
+    assert_eq!(site.stop(), Some(0));
+    site.start();
+    site.drop_file("late.png", &picture(100));
+    let stream = site.wait_until("sources_accepted", moments.len() as u64 + 1);
+    assert_eq!(stream["sources_duplicate"], 0, "{stream}");
+}
+
+#[test]
+fn a_clock_that_jumps_by_years_loses_nothing_and_keeps_the_daemon_at_rest() {
+    let places = [
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+        "/usr/lib64",
+        "/usr/lib",
+    ];
+    let libraries = places.map(|place| PathBuf::from(place).join("faketime/libfaketimeMT.so.1"));
+    let Some(library) = libraries.into_iter().find(|library| library.is_file()) else {
+        return eprintln!("skipped: libfaketime is not installed");
+    };
+    let mut site = Site::with(NO_LEARNING);
+    let clock = site.path("clock");
+    fs::write(&clock, "+0").unwrap();
+    let mut daemon = crate::harness::curiod();
+    daemon
+        .env("LD_PRELOAD", &library)
+        .env("FAKETIME_TIMESTAMP_FILE", &clock)
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("DONT_FAKE_MONOTONIC", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    site.spawn_as(daemon);
+    let mut pictures = 0;
+    for jump in ["+0", "-20y", "+80y", "-60y", "+0"] {
+        fs::write(&clock, jump).unwrap();
+        site.drop_pictures(pictures..pictures + 10);
+        pictures += 10;
+        site.wait_until("sources_accepted", pictures.into());
+        rests(&site);
+    }
+    let log = site.log();
+    assert!(
+        log.contains("\"timestamp\":\"2106") || log.contains("\"timestamp\":\"21"),
+        "the clock did not jump: {log}"
+    );
+    assert!(!log.contains("panicked"), "{log}");
+    assert_eq!(site.stop(), Some(0));
+    site.start();
+    site.drop_pictures(pictures..pictures + 1);
+    let stream = site.wait_until("sources_accepted", u64::from(pictures) + 1);
+    assert_eq!(stream["sources_duplicate"], 0, "{stream}");
+}
+
+/// Waits until the log has said something so many times.
+fn says(site: &Site, what: &str, times: u32) {
+    site.wait_for(what, |site| {
+        (site.log().matches(what).count() as u32 >= times).then_some(())
+    });
+}
+
+/// Waits for a second of which the daemon uses less than half.
+fn rests(site: &Site) {
+    let ticks = || -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", site.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    site.wait_for("the daemon to rest", |_| {
+        let before = ticks();
+        std::thread::sleep(Duration::from_secs(1));
+        // A hundred ticks a second, on every Linux that there is.
+        (ticks() - before < 50).then_some(())
+    });
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
