@@ -2,7 +2,7 @@
 # make test    the tests, from a clean clone in under 25 minutes on 2 cores
 # make build   target/release/curiod, and curiod-engine beside it
 # make bench   the measurements of docs/BENCHMARKS.md
-# make soak    the long tests, and the daemon under arrivals for SOAK_MINUTES=30
+# make soak    the long tests (700 deaths, 300 disk faults, every file damaged), arrivals for SOAK_MINUTES=30, service-test
 # make fuzz    every decoder and parser on made-up bytes, FUZZ_SECONDS=60 each
 # make install PREFIX=/usr/local: binary, libtorch, example configuration, man pages, completions
 # make deb     target/debian/curiod_*.deb, for Debian 12 and later
@@ -35,7 +35,10 @@ bench: build
 
 soak: build
 	$(CARGO) test --release --lib -- --ignored --nocapture learn::
+	PROPTEST_CASES=500 $(CARGO) test --release --lib -- --nocapture replay::tests::model
+	$(CARGO) test --release --test daemon -- --ignored --nocapture --test-threads=1
 	$(CARGO) bench --bench daemon -- --soak $(SOAK_MINUTES)
+	scripts/service-test.sh
 
 fuzz: libtorch
 	scripts/fuzz.sh

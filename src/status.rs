@@ -81,6 +81,8 @@ pub struct StreamStatus {
     /// Why nothing is learnt until the daemon is restarted, when that is so.
     #[serde(default)]
     pub learner_failure: Option<String>,
+    /// Why the replay buffer takes nothing for now, when that is so. It is tried again by itself.
+    pub replay_failure: Option<String>,
     /// The objective's loss, a running mean. None before the first step.
     pub loss: Option<f64>,
     /// Effective rank of the embeddings (RankMe, Garrido et al. 2023).
@@ -112,11 +114,12 @@ pub struct StreamStatus {
 }
 
 impl StreamStatus {
-    /// What works no more, and why: `ingest`, `learner`, `serving`.
+    /// What works no more, and why: `ingest`, `learner`, `replay`, `serving`.
     pub fn failures(&self) -> impl Iterator<Item = (&'static str, &str)> {
         [
             ("ingest", &self.ingest_failure),
             ("learner", &self.learner_failure),
+            ("replay", &self.replay_failure),
             ("serving", &self.serving_failure),
         ]
         .into_iter()
@@ -164,6 +167,7 @@ pub(crate) fn example(name: &str) -> StreamStatus {
         checkpoint_failure: None,
         checkpoints_paused: None,
         learner_failure: None,
+        replay_failure: None,
         loss: Some(3.25),
         rank: Some(17.5),
         surprise: Some(1.1),

@@ -173,10 +173,11 @@ impl Stream {
             }
         };
         let failures = {
-            let (ingest, learner) = (ingest.failure(), learner.failure());
+            let (ingest, learner, replay) = (ingest.failure(), learner.failure(), Arc::clone(&replay));
             move || PartFailures {
                 ingest: ingest(),
                 learner: learner(),
+                replay: replay.failure(),
             }
         };
         let handle = StreamHandle {
@@ -291,6 +292,7 @@ impl Stream {
             checkpoint_failure: learner.checkpoint_failure,
             checkpoints_paused: learner.checkpoints_paused,
             learner_failure,
+            replay_failure: self.handle.replay.failure(),
             loss: learner.loss,
             rank: learner.health.map(|health| health.rank),
             surprise: learner.surprise,

@@ -99,6 +99,7 @@ pub(super) fn point_aliases(dir: &Path, state: &State) -> Result<(), DurableErro
             continue;
         }
         durable::point(&link, Path::new(&target))?;
+        info!(link = %link.display(), target, "an alias names another generation");
     }
     Ok(())
 }
@@ -165,7 +166,7 @@ fn read_high_water(path: &Path) -> Result<u64, RegistryError> {
         Ok(read) => Ok(read.generation),
         // Before there were versions it was the bare number.
         Err(_) => Ok(text.trim().parse().unwrap_or_else(|_| {
-            warn!(file = %path.display(), "the file holds no number; generations are numbered from the folders");
+            warn!(file = %path.display(), hint = "none: no number is given twice while the folders are there", "the file holds no number; generations are numbered from the folders");
             0
         })),
     }

@@ -15,6 +15,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use sled::{Batch, Db, Tree};
+use tracing::info;
 
 use crate::clock::Timestamp;
 use crate::curiosity::ErrorRanks;
@@ -407,6 +408,7 @@ pub(super) fn move_aside(dir: &Path, now: Timestamp) -> Result<PathBuf, ReplayEr
     {
         if item.file_name().to_string_lossy().starts_with("catalogue.broken-") {
             std::fs::remove_dir_all(item.path()).map_err(ReplayError::io("delete", &item.path()))?;
+            info!(folder = %item.path().display(), "deleted an older catalogue that could not be used");
         }
     }
     let aside = parent.join(format!("catalogue.broken-{}", now.0));

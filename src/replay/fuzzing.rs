@@ -20,7 +20,7 @@ pub fn segment(bytes: &[u8]) {
     scanned(&with_checksums(bytes));
     damaged(bytes);
     let Some(file) = file_of(bytes) else { return };
-    let read = || segment::read_header(&file, Path::new("segment"), 1).ok();
+    let read = || segment::read_header(&file, Path::new("segment")).ok();
     assert_eq!(read(), read());
     let footer = segment::read_footer(&file, bytes.len() as u64, SEGMENT, SALT);
     assert!(footer.is_none_or(|(_, end)| end < bytes.len() as u64));

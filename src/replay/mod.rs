@@ -183,6 +183,12 @@ impl ReplayBuffer {
         }
     }
 
+    /// Why nothing can be taken for now, if so. It is tried again by itself.
+    pub fn failure(&self) -> Option<String> {
+        let failed = "the catalogue of the replay buffer failed; it is opened again as soon as the disk allows";
+        self.store.catalogue_failed().then(|| failed.to_owned())
+    }
+
     /// Draws `n` samples with replacement, none of the exam: `recent_share` of them from the newest, the others by the
     /// sampler. A function of the live ids in their order, their priorities and `rng`.
     pub fn draw(&self, n: usize, rng: &mut Rng) -> Result<Draw, ReplayError> {

@@ -210,7 +210,7 @@ pub(super) fn find_segments(dir: &Path, write: bool, new: impl FnOnce() -> Ident
         let file = OpenOptions::new().read(true).write(write).open(&path);
         let file = file.map_err(ReplayError::io("open", &path))?;
         let bytes = file.metadata().map_err(ReplayError::io("look at", &path))?.len();
-        let header = segment::read_header(&file, &path, number)?;
+        let header = segment::read_header(&file, &path)?;
         if !header.is_whole {
             damaged.push((number, path.clone()));
         }
@@ -219,6 +219,12 @@ pub(super) fn find_segments(dir: &Path, write: bool, new: impl FnOnce() -> Ident
                 return Err(ReplayError::Format {
                     path,
                     detail: "it belongs to another replay buffer; move it away".to_owned(),
+                });
+            }
+            (Some(_), _) if header.number != Some(number) => {
+                return Err(ReplayError::Format {
+                    path,
+                    detail: "its header says another number; give it its name back, or move it away".to_owned(),
                 });
             }
             (Some(theirs), _) => identity = Some(theirs),

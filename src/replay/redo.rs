@@ -192,7 +192,7 @@ impl<'a> Redo<'a> {
                 items,
             });
         } else {
-            let whole_header = segment::read_header(&file, &path, number)?.identity.is_some();
+            let whole_header = segment::read_header(&file, &path)?.identity.is_some();
             self.torn_bytes += len.saturating_sub(scan.end);
             self.last = Some(LastSegment {
                 number,

@@ -141,38 +141,36 @@ pub(super) fn write_header(file: &File, path: &Path, number: u32, identity: Iden
 pub(super) struct Header {
     /// Whose segment it is: `None` if both copies are damaged.
     pub(super) identity: Option<Identity>,
+    /// The number that it says it has.
+    pub(super) number: Option<u32>,
     /// Whether both copies are good.
     pub(super) is_whole: bool,
 }
 
-/// Reads the header of what is called segment `number`.
-pub(super) fn read_header(file: &File, path: &Path, number: u32) -> Result<Header, ReplayError> {
-    let refused = |detail| ReplayError::Format {
-        path: path.to_owned(),
-        detail,
-    };
+/// Reads the header of a segment.
+pub(super) fn read_header(file: &File, path: &Path) -> Result<Header, ReplayError> {
     let mut header = Header {
         identity: None,
+        number: None,
         is_whole: true,
     };
     for copy in 0..2 {
         let mut bytes = [0; HEADER_COPY_LEN];
         let read = file.read_exact_at(&mut bytes, (copy * HEADER_COPY_LEN) as u64);
-        let Some((version, said, identity)) = read.ok().and_then(|()| parse_header(&bytes)) else {
+        let Some((version, number, identity)) = read.ok().and_then(|()| parse_header(&bytes)) else {
             header.is_whole = false;
             continue;
         };
         if version != FORMAT_VERSION {
-            return Err(refused(format!(
-                "its format is version {version}, this curiod knows version {FORMAT_VERSION}; use the curiod that wrote it"
-            )));
-        }
-        if said != number {
-            return Err(refused(format!(
-                "its header says that it is segment {said}; give it its name back, or move it away"
-            )));
+            return Err(ReplayError::Format {
+                path: path.to_owned(),
+                detail: format!(
+                    "its format is version {version}, this curiod knows version {FORMAT_VERSION}; use the curiod that wrote it"
+                ),
+            });
         }
         header.identity = header.identity.or(Some(identity));
+        header.number = header.number.or(Some(number));
     }
     Ok(header)
 }

@@ -41,6 +41,15 @@ struct StreamReady {
     ingest_failure: Option<String>,
     /// Why nothing is learnt until a restart, when that is so.
     learner_failure: Option<String>,
+    /// Why the replay buffer takes nothing for now, when that is so.
+    replay_failure: Option<String>,
+}
+
+impl StreamReady {
+    fn is_degraded(&self) -> bool {
+        let parts = [&self.ingest_failure, &self.learner_failure, &self.replay_failure];
+        parts.into_iter().any(Option::is_some)
+    }
 }
 
 impl Ready {
@@ -54,6 +63,7 @@ impl Ready {
                 failure: serving.failure,
                 ingest_failure: parts.ingest,
                 learner_failure: parts.learner,
+                replay_failure: parts.replay,
             }
         };
         let streams: BTreeMap<_, _> = streams
@@ -65,7 +75,7 @@ impl Ready {
             "starting or stopping"
         } else if any(|stream| stream.failure.is_some()) {
             "failed"
-        } else if any(|stream| stream.ingest_failure.is_some() || stream.learner_failure.is_some()) {
+        } else if any(StreamReady::is_degraded) {
             "degraded"
         } else {
             "ready"

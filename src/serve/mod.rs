@@ -81,6 +81,8 @@ pub struct PartFailures {
     pub ingest: Option<String>,
     /// Why nothing is learnt.
     pub learner: Option<String>,
+    /// Why the replay buffer takes nothing for now.
+    pub replay: Option<String>,
 }
 
 /// Streams by name; replaced as a whole when the configuration is read again.

@@ -29,6 +29,9 @@ use Harm::{Empty, Flip, Halve, Remove};
 
 impl Harm {
     fn befall(self, path: &Path) {
+        if path.is_symlink() {
+            return fs::remove_file(path).unwrap();
+        }
         let mut bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         match self {
             Flip(share) if !bytes.is_empty() => {
@@ -184,7 +187,7 @@ fn names(log: &str, file: &Path) -> bool {
         .trim_start_matches("seg-")
         .trim_end_matches(".dat")
         .trim_start_matches('0');
-    let gone = log.contains(&format!("\"segments\":\"{{{number}}}\""));
+    let gone = log.contains(&format!("of segment {number},"));
     log.contains(name) || folder || catalogue || gone
 }
 

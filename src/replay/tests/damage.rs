@@ -317,6 +317,16 @@ fn segments_of_another_buffer_or_another_version_are_refused_by_name() {
         error.contains("seg-00000009.dat") && error.contains("another replay buffer"),
         "{error}"
     );
+    std::fs::remove_file(&foreign).unwrap();
+    std::fs::copy(newest_segment(dir.path()), &foreign).unwrap();
+    let error = ReplayBuffer::open(dir.path(), &config(1 << 30), 7)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("seg-00000009.dat") && error.contains("another number"),
+        "{error}"
+    );
 
     let path = newest_segment(other.path());
     let mut bytes = std::fs::read(&path).unwrap();

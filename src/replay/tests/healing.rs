@@ -140,12 +140,14 @@ fn fill_and_free(dir: &Path) {
         }
     }
     assert!(failed, "the catalogue met the full disk");
+    assert!(buffer.failure().is_some());
     assert_eq!(everything(&buffer), whole, "samples are served without it");
     std::fs::remove_file(&filler).unwrap();
     let started = std::time::Instant::now();
     while buffer.store.catalogue_failed() && started.elapsed() < std::time::Duration::from_secs(60) {
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
+    assert_eq!(buffer.failure(), None);
     buffer.insert(sources(100..150, 8_000)).unwrap();
     assert_eq!(everything(&buffer).len(), 150);
     buffer.close().unwrap();

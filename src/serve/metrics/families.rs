@@ -229,7 +229,7 @@ pub(super) const FAMILIES: &[Family] = &[
         "1 while this part of a stream has failed; ingest and learner stay so until a restart.",
         Some("part"),
         |s| {
-            ["ingest", "learner", "serving"]
+            ["ingest", "learner", "replay", "serving"]
                 .map(|part| (part.into(), is(s.failures().any(|(failed, _)| failed == part))))
                 .to_vec()
         },
