@@ -3,6 +3,7 @@
 //!
 //!   cargo bench --bench daemon                   latency, burst, queries
 //!   cargo bench --bench daemon -- --soak 30      and then 30 minutes of arrivals, with memory every minute
+//!   cargo bench --bench daemon -- --recovery 100000   instead: that many samples, then kills, and how soon it is ready again
 
 #![allow(clippy::expect_used, reason = "a bench that can not go on stops where it is")]
 
@@ -19,9 +20,10 @@ const WARM_FILES: u32 = 2_000;
 const SINGLE_FILES: u32 = 200;
 const BURST_FILES: u32 = 10_000;
 const QUERIES: u32 = 300;
+const KILLS: u32 = 10;
 
 struct Daemon {
-    child: Child,
+    child: Option<Child>,
     port: u16,
     folder: PathBuf,
     dropped: u32,
@@ -29,13 +31,17 @@ struct Daemon {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let soak = arguments
-        .iter()
-        .position(|argument| argument == "--soak")
-        .and_then(|at| arguments.get(at + 1)?.parse::<u64>().ok());
+    let number_of = |flag: &str| {
+        let at = arguments.iter().position(|argument| argument == flag)?;
+        arguments.get(at + 1)?.parse::<u32>().ok()
+    };
+    let soak = number_of("--soak");
     let folder = std::env::temp_dir().join(format!("curiod-bench-{}", std::process::id()));
     fs::create_dir_all(folder.join("in")).expect("a temporary folder can be made");
     let mut daemon = Daemon::start(folder);
+    if let Some(samples) = number_of("--recovery") {
+        return recovery(&mut daemon, samples);
+    }
 
     daemon.drop_files(WARM_FILES);
     daemon.wait("a published generation and a whole index", |stream, dropped| {
@@ -101,39 +107,83 @@ fn main() {
     }
 }
 
+/// Kills the daemon while files arrive, and starts it again.
+fn recovery(daemon: &mut Daemon, samples: u32) {
+    daemon.drop_files(samples);
+    daemon.wait("every file and a generation", |stream, dropped| {
+        stream["sources_accepted"] == dropped && stream["generation"].as_u64().unwrap_or(0) >= 1
+    });
+    let (mut ready, mut searchable) = (Vec::new(), Vec::new());
+    for kill in 0..KILLS {
+        daemon.drop_files(200);
+        std::thread::sleep(Duration::from_millis(u64::from(kill) * 97));
+        daemon.kill();
+        let start = Instant::now();
+        daemon.launch();
+        while daemon
+            .request("GET", "/readyz", "", &[])
+            .is_none_or(|answer| answer["status"] != "ready")
+        {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        ready.push(start.elapsed().as_secs_f64());
+        daemon.wait("every sample to be searchable", |stream, dropped| {
+            stream["index_covered"] == dropped
+        });
+        searchable.push(start.elapsed().as_secs_f64());
+    }
+    println!(
+        "{} samples, killed {KILLS} times while files arrived: {} found again",
+        samples,
+        daemon.stream()["samples"]
+    );
+    report("start after a kill -> ready", "s", &mut ready);
+    report("start after a kill -> every sample searchable", "s", &mut searchable);
+}
+
 impl Daemon {
     fn start(folder: PathBuf) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .and_then(|l| l.local_addr())
             .expect("a port is free")
             .port();
-        let log = fs::File::create(folder.join("log")).expect("the log can be made");
-        let child = Command::new(env!("CARGO_BIN_EXE_curiod"))
-            .args([
-                "run",
-                "--modality",
-                "image",
-                "--bind",
-                &format!("127.0.0.1:{port}"),
-                "--inbox",
-            ])
-            .arg(folder.join("in"))
-            .arg("--state")
-            .arg(folder.join("state"))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the daemon starts");
-        let daemon = Self {
-            child,
+        let mut daemon = Self {
+            child: None,
             port,
             folder,
             dropped: 0,
         };
+        daemon.launch();
         while daemon.request("GET", "/livez", "", &[]).is_none() {
             std::thread::sleep(Duration::from_millis(50));
         }
         daemon
+    }
+
+    fn launch(&mut self) {
+        let log = fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.folder.join("log"));
+        let child = Command::new(env!("CARGO_BIN_EXE_curiod"))
+            .args(["run", "--modality", "image", "--bind"])
+            .arg(format!("127.0.0.1:{}", self.port))
+            .arg("--inbox")
+            .arg(self.folder.join("in"))
+            .arg("--state")
+            .arg(self.folder.join("state"))
+            .stdout(Stdio::null())
+            .stderr(log.expect("the log can be made"))
+            .spawn()
+            .expect("the daemon starts");
+        self.child = Some(child);
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 
     fn drop_files(&mut self, count: u32) {
@@ -194,7 +244,8 @@ impl Daemon {
     }
 
     fn memory(&self) -> String {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.as_ref().map_or(0, Child::id)))
+            .unwrap_or_default();
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;
             line.trim()
@@ -214,8 +265,7 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
         remove(&self.folder);
     }
 }
