@@ -178,8 +178,11 @@ CURIOD_PURGE_DATA=1 quietly apt-get purge --yes curiod
 ok "installed again, it knows all it knew; CURIOD_PURGE_DATA=1 removes what it has learnt"
 
 journalctl --no-pager --output=cat --priority=err _UID="$(id -u curiod)" >errors
-grep -qF "kept the running configuration" errors
-grep -vF "kept the running configuration" errors >output || true
+refused=("kept the running configuration" "failed to run the daemon")
+for message in "${refused[@]}"; do
+  grep -qF "$message" errors || failed "its log does not tell of \"$message\""
+done
+grep -vF "$(printf '%s\n' "${refused[@]}")" errors >output || true
 [ ! -s output ] || { cat output; failed "its log tells of errors"; }
-ok "its log tells of no error but the refused reload"
+ok "its log tells of no error but the refused reload and start"
 echo passed >result
