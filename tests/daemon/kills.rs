@@ -97,15 +97,31 @@ fn a_daemon_whose_power_fails_in_the_middle_of_writing_keeps_every_acknowledged_
     world.finds_everything();
 }
 
-/// How many deaths `make soak` wants of each kind; half of the kills come at a random moment.
-const DEATHS: [(&str, u32); 3] = [("kill", 500), ("cut", 100), ("torn", 100)];
+mod soak {
+    use super::*;
 
-#[test]
-#[ignore = "takes most of an hour; make soak runs it"]
-fn a_daemon_that_dies_seven_hundred_times_keeps_every_acknowledged_file_exactly_once() {
-    let mut random = Random::new();
-    let mut world = World::new();
-    for (action, deaths) in DEATHS {
+    #[test]
+    #[ignore = "takes half an hour; make soak runs it"]
+    fn a_daemon_killed_five_hundred_times_keeps_every_acknowledged_file_exactly_once() {
+        dies("kill", 500);
+    }
+
+    #[test]
+    #[ignore = "takes minutes; make soak runs it"]
+    fn a_daemon_whose_power_fails_a_hundred_times_keeps_every_acknowledged_file_exactly_once() {
+        dies("cut", 100);
+    }
+
+    #[test]
+    #[ignore = "takes minutes; make soak runs it"]
+    fn a_daemon_whose_power_fails_a_hundred_times_in_a_write_keeps_every_acknowledged_file_exactly_once() {
+        dies("torn", 100);
+    }
+
+    /// Dies so often, at steps by chance; of the kills half come at a random moment.
+    fn dies(action: &str, deaths: u32) {
+        let mut random = Random::new();
+        let mut world = World::new();
         let points = POINTS
             .into_iter()
             .filter(|point| !ONLY_AFTER_FAILURE.contains(point) && (action != "torn" || point.ends_with(".write")));
