@@ -98,6 +98,9 @@ fn a_daemon_whose_power_fails_in_the_middle_of_writing_keeps_every_acknowledged_
 }
 
 mod soak {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     #[test]
@@ -118,27 +121,67 @@ mod soak {
         dies("torn", 100);
     }
 
+    /// Deaths in one world. A learner that has seen more of them publishes hardly ever.
+    const DEATHS_A_WORLD: u32 = 25;
+
+    /// Worlds beside each other.
+    const WORLDS_MAX: u32 = 4;
+
+    /// The longest that a step by chance is waited for. Then the daemon is killed at that moment.
+    const PATIENCE: Duration = Duration::from_secs(15);
+
     /// Dies so often, at steps by chance; of the kills half come at a random moment.
     fn dies(action: &str, deaths: u32) {
-        let mut random = Random::new();
+        let worlds = deaths.div_ceil(DEATHS_A_WORLD);
+        let next = AtomicU32::new(0);
+        let counts: BTreeMap<String, u32> = std::thread::scope(|scope| {
+            let live = || {
+                let mut counts = BTreeMap::new();
+                loop {
+                    let world = next.fetch_add(1, Ordering::Relaxed);
+                    if world >= worlds {
+                        return counts;
+                    }
+                    lives(action, world, &mut counts);
+                    println!("world {world} of {worlds}: everything is there");
+                }
+            };
+            let threads: Vec<_> = (0..WORLDS_MAX).map(|_| scope.spawn(live)).collect();
+            let mut all = BTreeMap::new();
+            for (place, count) in threads.into_iter().flat_map(|thread| thread.join().unwrap()) {
+                *all.entry(place).or_default() += count;
+            }
+            all
+        });
+        println!("deaths by {action}: {counts:?}");
+    }
+
+    /// The deaths of one world, and of how many of each kind it died.
+    fn lives(action: &str, number: u32, counts: &mut BTreeMap<String, u32>) {
+        let mut random = Random::of(number);
         let mut world = World::new();
         let points = POINTS
             .into_iter()
             .filter(|point| !ONLY_AFTER_FAILURE.contains(point) && (action != "torn" || point.ends_with(".write")));
         let points: Vec<&str> = points.collect();
-        for death in 1..=deaths {
+        let mut died = 0;
+        while died < DEATHS_A_WORLD {
+            let mut place = "a random moment";
             if action == "kill" && random.below(2) == 0 {
                 world.dies_after(Duration::from_millis(random.below(4_000)));
             } else {
                 let point = points[random.below(points.len() as u64) as usize];
                 let nth = 1 + random.below(if point.starts_with("durable.") { 12 } else { 3 });
-                world.dies_at(&format!("{point}:{nth}:{action}"));
+                if world.dies_within(&format!("{point}:{nth}:{action}"), PATIENCE) {
+                    place = point;
+                } else if action != "kill" {
+                    continue;
+                }
             }
-            if death % 50 == 0 {
-                world.finds_everything();
-                println!("{death} deaths by {action}: everything is there");
-            }
+            died += 1;
+            *counts.entry(place.to_owned()).or_default() += 1;
         }
+        world.finds_everything();
     }
 }
 

@@ -49,28 +49,34 @@ impl World {
 
     /// Starts the daemon with a fault, and drops files until it dies of it.
     pub(crate) fn dies_at(&mut self, order: &str) {
+        let died = self.dies_within(order, PATIENCE);
+        assert!(died, "{order}: the daemon lived; log:\n{}", self.site.log());
+    }
+
+    /// Starts the daemon with a fault, and drops files until it dies of it, or is killed because it took too long.
+    pub(crate) fn dies_within(&mut self, order: &str, patience: Duration) -> bool {
         println!("{order}");
         self.site.spawn_with_fault(order);
         let start = Instant::now();
         let died = loop {
             if let Some(status) = self.site.ended() {
-                break status.signal();
+                let log = self.site.log();
+                assert_eq!(
+                    status.signal(),
+                    Some(9),
+                    "{order}: the daemon ended by itself; log:\n{log}"
+                );
+                break true;
             }
-            assert!(
-                start.elapsed() < PATIENCE,
-                "{order}: the daemon lives; log:\n{}",
-                self.site.log()
-            );
+            if start.elapsed() > patience {
+                self.site.kill();
+                break false;
+            }
             self.drop_some();
             std::thread::sleep(Duration::from_millis(200));
         };
-        assert_eq!(
-            died,
-            Some(9),
-            "{order}: the daemon ended by itself; log:\n{}",
-            self.site.log()
-        );
         self.nothing_went_back(order);
+        died
     }
 
     /// Starts the daemon, drops files, and kills it at this moment.
@@ -194,12 +200,17 @@ pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn new() -> Self {
+        Self::of(0)
+    }
+
+    /// One of several beside each other.
+    pub(crate) fn of(number: u32) -> Self {
         let seed = std::env::var("CURIOD_TEST_SEED")
             .ok()
             .and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(std::process::id);
+        let seed: u32 = seed.unwrap_or_else(std::process::id);
         println!("CURIOD_TEST_SEED={seed}");
-        Self(u64::from(seed) | 1)
+        Self((u64::from(number) << 32 | u64::from(seed)) | 1)
     }
 
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
