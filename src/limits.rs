@@ -29,7 +29,7 @@ pub const DECODE_SMALL_BYTES_MAX: u64 = 32 << 20;
 pub const SETTLING_MAX: usize = 16_384;
 
 /// Folders below an inbox, one inside the other. Deeper ones are skipped, counted.
-pub const INBOX_DEPTH_MAX: usize = 128;
+pub const INBOX_DEPTH_MAX: usize = 256;
 
 /// Ignored and skipped paths that are told apart, so that each is counted once. Full: further ones are not counted.
 pub const PASSED_OVER_MAX: usize = 65_536;

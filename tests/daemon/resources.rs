@@ -2,10 +2,13 @@
 //! what it lacks, goes on with what it has, and loses nothing.
 
 use std::fs;
+use std::io::Cursor;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
+
+use image::{ImageFormat, Rgb, RgbImage};
 
 use crate::harness::{Site, curiod_by, curiod_held_by_modes, files_below, picture};
 use crate::world::newest_checkpoint;
@@ -248,6 +251,81 @@ fn a_clock_that_jumps_by_years_loses_nothing_and_keeps_the_daemon_at_rest() {
     site.drop_pictures(pictures..pictures + 1);
     let stream = site.wait_until("sources_accepted", u64::from(pictures) + 1);
     assert_eq!(stream["sources_duplicate"], 0, "{stream}");
+}
+
+#[test]
+fn a_tree_of_two_hundred_levels_is_taken_and_heard_to_its_last_folder() {
+    let mut site = Site::with(NO_LEARNING);
+    let folder = |level: u32| (0..level).map(|level| format!("{level}/")).collect::<String>();
+    for level in (0..=200).step_by(10) {
+        site.drop_file(&format!("{}{level}.png", folder(level)), &picture(level));
+    }
+    site.start();
+    site.wait_until("sources_accepted", 21);
+    site.drop_file(&format!("{}late.png", folder(200)), &picture(1_000));
+    site.wait_until("sources_accepted", 22);
+    assert!(site.quarantined().is_empty());
+}
+
+/// What a daemon may hold at most, in MiB, when much comes at once.
+const MEMORY_MIB_MAX: u64 = 2_048;
+
+#[test]
+fn a_burst_of_photos_of_fifty_megapixels_is_taken_within_two_gibibytes() {
+    let mut site = Site::with(NO_LEARNING);
+    for number in 0..8u8 {
+        let photo = RgbImage::from_fn(8_660, 5_774, |x, y| Rgb([(x / 34) as u8, (y / 23) as u8, number]));
+        let mut png = Cursor::new(Vec::new());
+        photo.write_to(&mut png, ImageFormat::Png).unwrap();
+        site.drop_file(&format!("{number}.png"), &png.into_inner());
+    }
+    site.start();
+    site.wait_until("sources_accepted", 8);
+    let peak = site.peak_mib();
+    println!("eight photos of 50 megapixels: {peak} MiB at most");
+    assert!(peak < MEMORY_MIB_MAX, "{peak} MiB");
+}
+
+mod soak {
+    use super::*;
+
+    #[test]
+    #[ignore = "writes a million files; make soak runs it"]
+    fn a_million_files_in_one_folder_are_taken_within_two_gibibytes_and_known_after_a_restart() {
+        const FILES: u32 = 1_000_000;
+        let mut site = Site::with(
+            "[stream.learning]\nsamples_min = 10000000\n[stream.replay]\nbytes_max = 16777216\n[stream.ingest]\nrescan_s = 20\n",
+        );
+        for number in 0..FILES {
+            let tiny = RgbImage::from_fn(8, 8, |x, y| {
+                let [a, b, c, _] = (number ^ x << 24 ^ y << 20).to_le_bytes();
+                Rgb([a, b, c])
+            });
+            let mut png = Cursor::new(Vec::new());
+            tiny.write_to(&mut png, ImageFormat::Png).unwrap();
+            fs::write(site.path("in").join(format!("{number:07}.png")), png.into_inner()).unwrap();
+        }
+        site.start();
+        let mut taken = 0;
+        while taken < u64::from(FILES) {
+            taken = site.wait_for("more files to be taken", |site| {
+                let now = site.stream()?["sources_accepted"].as_u64()?;
+                (now > taken).then_some(now)
+            });
+        }
+        let peak = site.peak_mib();
+        println!("{FILES} files: {peak} MiB at most");
+        assert!(peak < MEMORY_MIB_MAX, "{peak} MiB");
+        assert_eq!(site.stop(), Some(0));
+        site.start();
+        site.drop_file("late.png", &picture(1));
+        let stream = site.wait_until("sources_accepted", u64::from(FILES) + 1);
+        assert_eq!(stream["sources_duplicate"], 0, "{stream}");
+        rests(&site);
+        let peak = site.peak_mib();
+        println!("after a restart: {peak} MiB at most");
+        assert!(peak < MEMORY_MIB_MAX, "{peak} MiB");
+    }
 }
 
 /// Waits until the log has said something so many times.
