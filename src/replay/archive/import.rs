@@ -94,12 +94,16 @@ fn insert(store: &Store, sources: Vec<Archived>, report: &mut ImportReport) -> R
         if store.source(&source.line.hash)?.is_some() {
             note_path(store, source.line.hash, source.path, report)?;
         } else {
-            report.sources += 1;
-            report.samples += source.contents.len() as u64;
             unknown.push(source);
         }
     }
-    store.restore(unknown)
+    let sources = unknown.len() as u64;
+    let samples = unknown.iter().map(|source| source.contents.len() as u64).sum::<u64>();
+    store.restore(unknown)?;
+    // Counted once they are durable: a disk that is full must not be told of as kept.
+    report.sources += sources;
+    report.samples += samples;
+    Ok(())
 }
 
 /// A source that is known was found under this path.
