@@ -6,6 +6,7 @@ mod adamw;
 pub mod augment;
 mod batch;
 mod checkpoint;
+mod driven;
 mod health;
 mod learner;
 mod objective;
@@ -23,6 +24,7 @@ pub use adamw::AdamW;
 pub use batch::{Batch, Draft, Pixels};
 #[cfg(any(test, fuzzing))]
 pub use checkpoint::checkpoint_facts;
+pub use driven::DrivenLearner;
 pub use health::Health;
 pub use learner::{Learner, LearnerSetup, StepReport};
 pub use objective::{Loss, Numerics, Objective, Views};

@@ -31,14 +31,14 @@ const RATE_SHARE_MIN: f64 = 1.0 / 256.0;
 const NICENESS: i32 = 10;
 
 /// The learner with everything around it.
-pub(super) struct Loop<'a, Deliver> {
+pub(super) struct Loop<Deliver> {
     setup: LearnSetup,
     batch: usize,
     replay: Arc<ReplayBuffer>,
     turns: Arc<DeviceTurns>,
     checkpoints: Checkpoints,
     disk: DiskGate,
-    shared: &'a Shared,
+    shared: Arc<Shared>,
     deliver: Deliver,
     learner: Learner,
     cursors: Cursors,
@@ -52,13 +52,13 @@ pub(super) struct Loop<'a, Deliver> {
     candidate_step: u64,
 }
 
-impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
+impl<Deliver: Fn(Candidate)> Loop<Deliver> {
     pub(super) fn new(
         setup: LearnSetup,
         replay: Arc<ReplayBuffer>,
         turns: Arc<DeviceTurns>,
         checkpoints: Checkpoints,
-        shared: &'a Shared,
+        shared: Arc<Shared>,
         deliver: Deliver,
     ) -> Result<Self, LearnError> {
         if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
@@ -103,18 +103,8 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
 
     pub(super) fn run(mut self) -> Result<(), LearnError> {
         while !self.shared.stop.load(Ordering::Relaxed) {
-            let activity = self.activity();
-            let learning = activity == Activity::Learning;
-            self.tell(activity);
-            let next = if learning {
-                self.draw()?;
-                self.under_way.pop_front()
-            } else {
-                None
-            };
-            match next {
-                Some(first_visits) => self.learn(first_visits)?,
-                None => self.idle()?,
+            if !self.turn()? {
+                self.idle()?;
             }
             if self.saved_at.elapsed() >= Duration::from_secs(self.setup.config.checkpoint_s) {
                 self.saved_at = Instant::now();
@@ -125,6 +115,27 @@ impl<'a, Deliver: Fn(Candidate)> Loop<'a, Deliver> {
         }
         // However little is free: one more is no more than what it replaces, and what was learnt would be lost.
         self.checkpoint()
+    }
+
+    /// Takes one step where there is something to learn; `false` if there is not.
+    pub(super) fn turn(&mut self) -> Result<bool, LearnError> {
+        let activity = self.activity();
+        let learning = activity == Activity::Learning;
+        self.tell(activity);
+        if learning {
+            self.draw()?;
+        }
+        let next = if learning { self.under_way.pop_front() } else { None };
+        let Some(first_visits) = next else {
+            return Ok(false);
+        };
+        self.learn(first_visits)?;
+        Ok(true)
+    }
+
+    /// The weights as they are now: the student's and the teacher's, as safetensors.
+    pub(super) fn weights(&self) -> Result<(Vec<u8>, Vec<u8>), LearnError> {
+        self.learner.weights()
     }
 
     /// Sleeps until something changes. What little a small inbox has taught by now is handed over: no more steps may come.

@@ -144,7 +144,7 @@ impl LearnerThread {
             move || {
                 let stream = setup.stream.clone();
                 let ended = catch_unwind(AssertUnwindSafe(|| {
-                    Loop::new(setup, replay, turns, checkpoints, &shared, deliver)?.run()
+                    Loop::new(setup, replay, turns, checkpoints, Arc::clone(&shared), deliver)?.run()
                 }));
                 let failure = match ended {
                     Ok(Ok(())) => return,

@@ -14,7 +14,7 @@ use crate::sample::{Content, ImageTile};
 use tch::Device;
 
 /// A loop over a few pictures, stepped by hand.
-fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<'_, fn(Candidate)>)) {
+fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<fn(Candidate)>)) {
     let (replay, _) = ReplayBuffer::open(&dir.join("replay"), &ReplayConfig::default(), 0).unwrap();
     let source = |number: u8| NewSource {
         hash: SourceHash([number; 32]),
@@ -67,11 +67,10 @@ fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<'_, fn(Candidate)>)) {
             "spoilt weights were handed over"
         );
     };
-    let shared = Shared::default();
-    check(Loop::new(setup, Arc::new(replay), Arc::default(), checkpoints, &shared, deliver).unwrap());
+    check(Loop::new(setup, Arc::new(replay), Arc::default(), checkpoints, Arc::default(), deliver).unwrap());
 }
 
-impl<Deliver: Fn(Candidate)> Loop<'_, Deliver> {
+impl<Deliver: Fn(Candidate)> Loop<Deliver> {
     fn steps(&mut self, count: usize) -> Result<(), LearnError> {
         for _ in 0..count {
             self.draw()?;

@@ -1,0 +1,43 @@
+//! A learner that its owner drives: the daemon's loop on the caller's thread, for playing an archive.
+//! Invariant: it draws, steps and reports as a stream's learner does; only nobody waits and nothing is handed over.
+
+use std::sync::Arc;
+
+use super::checkpoint::Checkpoints;
+use super::run::Loop;
+use super::thread::{Candidate, LearnSetup, LearnerState, Shared};
+use super::{DeviceTurns, LearnError};
+use crate::replay::ReplayBuffer;
+
+/// A learner without a thread of its own.
+pub struct DrivenLearner {
+    shared: Arc<Shared>,
+    inner: Loop<fn(Candidate)>,
+}
+
+impl DrivenLearner {
+    /// A learner of this buffer that resumes the newest checkpoint, if there is one. No other may use the buffer.
+    pub fn new(setup: LearnSetup, replay: Arc<ReplayBuffer>) -> Result<Self, LearnError> {
+        let checkpoints = Checkpoints::open(&setup.checkpoints, setup.config.checkpoints_kept)?;
+        let shared = Arc::new(Shared::default());
+        let turns = Arc::<DeviceTurns>::default();
+        let inner = Loop::new(setup, replay, turns, checkpoints, Arc::clone(&shared), drop as fn(Candidate))?;
+        Ok(Self { shared, inner })
+    }
+
+    /// Takes steps until what has arrived was replayed as often as it may be.
+    pub fn learn(&mut self) -> Result<(), LearnError> {
+        while self.inner.turn()? {}
+        Ok(())
+    }
+
+    /// The learner in numbers.
+    pub fn state(&self) -> LearnerState {
+        self.shared.state.lock().clone()
+    }
+
+    /// The weights as they are now: the student's and the teacher's, as safetensors.
+    pub fn weights(&self) -> Result<(Vec<u8>, Vec<u8>), LearnError> {
+        self.inner.weights()
+    }
+}
