@@ -31,7 +31,18 @@ impl DrivenLearner {
         Ok(())
     }
 
-    /// The learner in numbers.
+    /// As [`DrivenLearner::learn`], but no further than to this step of its life.
+    pub fn learn_until(&mut self, step: u64) -> Result<(), LearnError> {
+        while self.steps() < step && self.inner.turn()? {}
+        Ok(())
+    }
+
+    /// Steps done in its life.
+    pub fn steps(&self) -> u64 {
+        self.inner.steps()
+    }
+
+    /// The learner in numbers, as it was before its last step.
     pub fn state(&self) -> LearnerState {
         self.shared.state.lock().clone()
     }

@@ -133,6 +133,11 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         Ok(true)
     }
 
+    /// Steps done in the learner's life.
+    pub(super) fn steps(&self) -> u64 {
+        self.learner.steps()
+    }
+
     /// The weights as they are now: the student's and the teacher's, as safetensors.
     pub(super) fn weights(&self) -> Result<(Vec<u8>, Vec<u8>), LearnError> {
         self.learner.weights()

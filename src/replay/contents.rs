@@ -117,6 +117,7 @@ impl Contents {
                 visits: 0,
                 error: f32::NAN,
                 weight: Priority::new(0, ErrorRanks::UNKNOWN).weight(),
+                score: None,
             },
             exam: kept.exam.is_some(),
             bytes: location.len.saturating_sub(SAMPLE_RECORD_LEN as u32),

@@ -167,6 +167,7 @@ pub(super) fn read_signals(key: &[u8], value: &[u8]) -> Option<(SampleId, Signal
             visits: fields.u32()?,
             error: fields.f32()?,
             weight: fields.u32()?,
+            score: None,
         },
     ))
 }

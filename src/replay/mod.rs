@@ -194,17 +194,20 @@ impl ReplayBuffer {
     pub fn draw(&self, n: usize, rng: &mut Rng) -> Result<Draw, ReplayError> {
         let mut samples = Vec::with_capacity(n);
         while samples.len() < n {
-            let (picks, visits) = {
+            let (picks, signals) = {
                 let mut memory = self.store.memory.lock();
                 let memory = &mut *memory;
                 let picks = memory.curator.draw(n - samples.len(), rng);
                 memory.contents.state.drawn += picks.len() as u64;
                 let known = &memory.contents.samples;
-                let visits: Vec<u32> = picks
+                let signals: Vec<(u32, Option<u64>)> = picks
                     .iter()
-                    .map(|pick| known.get(&pick.id.0).map_or(0, |slot| slot.signals.visits))
+                    .map(|pick| {
+                        let signals = known.get(&pick.id.0).map(|slot| slot.signals);
+                        signals.map_or((0, None), |it| (it.visits, it.score.map(|score| score.step)))
+                    })
                     .collect();
-                (picks, visits)
+                (picks, signals)
             };
             if picks.is_empty() {
                 break;
@@ -215,14 +218,15 @@ impl ReplayBuffer {
             samples.extend(
                 picks
                     .iter()
-                    .zip(visits)
+                    .zip(signals)
                     .zip(contents)
-                    .filter_map(|((pick, visits), content)| {
+                    .filter_map(|((pick, (visits, scored_at)), content)| {
                         Some(Drawn {
                             id: pick.id,
                             content: content?,
                             probability: pick.probability,
                             visits,
+                            scored_at,
                         })
                     }),
             );
@@ -261,6 +265,16 @@ impl ReplayBuffer {
             memory.curator.update(*id, priority);
         }
         Ok(())
+    }
+
+    /// Takes over what the teacher says of samples; those that are gone are passed over.
+    pub fn score(&self, scores: &[(SampleId, Score)]) {
+        let mut memory = self.store.memory.lock();
+        for (id, score) in scores {
+            if let Some(slot) = memory.contents.samples.get_mut(&id.0) {
+                slot.signals.score = Some(*score);
+            }
+        }
     }
 
     /// The ids of the exam in a stable order (by source), `max` at most.
@@ -328,7 +342,7 @@ impl ReplayBuffer {
             None
         });
         let path = source.map(|source| String::from_utf8_lossy(&source.path).into_owned());
-        let Signals { visits, error, weight } = slot.signals;
+        let Signals { visits, error, weight, .. } = slot.signals;
         Some(SampleInfo {
             id,
             source: sample.source,

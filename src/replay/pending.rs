@@ -7,7 +7,7 @@ use crate::ids::SourceHash;
 
 use super::record::SourceMeta;
 use super::segment::Location;
-use super::types::QuarantineEntry;
+use super::types::{QuarantineEntry, Score};
 
 /// Where a live sample is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub(super) struct Signals {
     /// NaN where there is none yet.
     pub(super) error: f32,
     pub(super) weight: u32,
+    /// What the teacher said last. Not in the catalogue: a reopened buffer asks again.
+    pub(super) score: Option<Score>,
 }
 
 /// Changes by key; `None` removes.

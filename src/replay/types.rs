@@ -89,6 +89,25 @@ pub struct Evidence {
     pub error: f32,
 }
 
+/// Numbers of an embedding in teacher space.
+pub const EMBEDDING_DIM: usize = 64;
+
+/// A sample's place in teacher space: the teacher's unit features of the clean picture, projected to 64 dimensions by a
+/// fixed random matrix, of unit length again, times 127, rounded. Two of them compare by their dot product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Embedding(pub [i8; EMBEDDING_DIM]);
+
+/// What the teacher says of a sample, looked at through views that are the same every time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// The prediction error of the fixed views, in the objective's own unit: comparable between steps.
+    pub error: f32,
+    /// Where the sample is in teacher space.
+    pub embedding: Embedding,
+    /// The step of the teacher that said so: the embedding's version.
+    pub step: u64,
+}
+
 /// A live sample, without its content.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleInfo {
@@ -123,6 +142,8 @@ pub struct Drawn {
     pub probability: f64,
     /// How often a step had used the sample when it was drawn.
     pub visits: u32,
+    /// The step of its newest score, if it has one.
+    pub scored_at: Option<u64>,
 }
 
 /// A batch of samples, drawn with replacement.

@@ -71,7 +71,7 @@ fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<fn(Candidate)>)) {
 }
 
 impl<Deliver: Fn(Candidate)> Loop<Deliver> {
-    fn steps(&mut self, count: usize) -> Result<(), LearnError> {
+    fn take(&mut self, count: usize) -> Result<(), LearnError> {
         for _ in 0..count {
             self.draw()?;
             let first_visits = self.under_way.pop_front().unwrap();
@@ -95,15 +95,15 @@ fn finite(weights: &Tensor) -> bool {
 fn spoilt_weights_are_neither_kept_nor_published_and_the_last_good_ones_come_back_at_half_the_rate() {
     let dir = tempfile::tempdir().unwrap();
     by_hand(dir.path(), |mut this| {
-        this.steps(2).unwrap();
+        this.take(2).unwrap();
         this.checkpoint().unwrap();
         this.spoil();
         this.checkpoint().unwrap();
         assert_eq!(this.saved_step, 2);
-        this.steps(2).unwrap(); // the candidate of step 4 is spoilt
+        this.take(2).unwrap(); // the candidate of step 4 is spoilt
         this.checkpoint().unwrap();
         assert_eq!((this.saved_step, this.learner.rate_share), (2, 1.0));
-        this.steps(1).unwrap();
+        this.take(1).unwrap();
         assert_eq!(
             (
                 this.learner.steps(),
@@ -113,7 +113,7 @@ fn spoilt_weights_are_neither_kept_nor_published_and_the_last_good_ones_come_bac
             (5, 0.5, 3)
         );
         assert!(this.learner.encoder.variables().values().all(finite));
-        this.steps(1).unwrap();
+        this.take(1).unwrap();
         assert_eq!(this.learner.failed_steps(), 3);
     });
 }
@@ -124,7 +124,7 @@ fn a_learner_that_fails_from_every_checkpoint_gives_up_and_says_what_to_do() {
     by_hand(dir.path(), |mut this| {
         let error = (0..20).find_map(|_| {
             this.spoil();
-            this.steps(3).err()
+            this.take(3).err()
         });
         let text = error.unwrap().to_string();
         assert!(text.contains("lower `learning.learning_rate`"), "{text}");
