@@ -1,6 +1,7 @@
 //! The command line: one binary, one file a family of commands.
 //! Invariant: exit codes are 0 ok, 1 failed, 2 usage, 69 daemon unreachable, 78 bad configuration.
 
+pub mod backtest;
 pub mod config;
 pub mod daemon;
 pub mod demo;
@@ -38,6 +39,8 @@ pub enum Command {
     Run(run::RunArgs),
     /// Watch a daemon learn from photos, and ask it about them
     Demo(demo::DemoArgs),
+    /// Play an archive with labels as a stream, under several settings, and compare what was learnt
+    Backtest(backtest::BacktestArgs),
     /// Is this machine ready?
     Doctor(daemon::DoctorArgs),
     /// Check a configuration file
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(args) => daemon::run(&args),
         Command::Demo(args) => demo::demo(&args),
+        Command::Backtest(args) => backtest::backtest(&args),
         Command::Doctor(args) => daemon::doctor(&args),
         Command::CheckConfig(args) => daemon::check_config(&args),
         Command::Config(command) => daemon::config(&command),

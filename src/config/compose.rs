@@ -73,6 +73,28 @@ impl Config {
     }
 }
 
+impl super::StreamConfig {
+    /// This stream with one setting changed, `SECTION.KEY=VALUE`, the value written as in TOML; text needs no quotes. The
+    /// result is checked.
+    pub fn with(&self, setting: &str) -> Result<Self, ConfigError> {
+        let wrong = |why: String| {
+            ConfigError::new(
+                format!("the setting `{setting}` {why}"),
+                "it is SECTION.KEY=VALUE, for example replay.sampler=uniform",
+            )
+        };
+        let (key, value) = setting
+            .split_once('=')
+            .ok_or_else(|| wrong("has no value".to_owned()))?;
+        let mut table = Table::try_from(self).map_err(|error| wrong(error.to_string()))?;
+        set(&mut table, &key.replace('.', "__"), value).map_err(&wrong)?;
+        let changed: Self = serde::Deserialize::deserialize(Value::Table(table))
+            .map_err(|error: toml::de::Error| wrong(format!("can not be: {}", first_line(&error))))?;
+        changed.validate()?;
+        Ok(changed)
+    }
+}
+
 fn refused(name: &str, error: &toml::de::Error) -> ConfigError {
     ConfigError::new(
         format!(

@@ -82,7 +82,7 @@ impl Config {
 }
 
 impl StreamConfig {
-    fn validate(&self) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let key = |key: &str| format!("stream `{}`: {key}", self.name);
         if self.inbox.is_empty() {
             return Err(ConfigError::new(key("it has no inbox"), "add inbox = [\"/a/folder\"]"));

@@ -1,0 +1,106 @@
+//! Arms: what is compared. Each is a whole configuration of a stream, so that it runs through the daemon's own code.
+//! Always true: all trained arms have the same network, objective, schedule and number of steps; they differ in what is
+//! kept, what is replayed, and what is named in their own settings.
+
+use super::BacktestError;
+use crate::config::{RemoverKind, ReplayConfig, SamplerKind, StreamConfig};
+
+/// The arms that are run where nobody says which.
+pub const DEFAULT: [&str; 7] = ["random", "pixels", "iid", "naive", "fifo", "reservoir", "curiod"];
+
+/// Samples that the naive arm learns from: the newest.
+const NAIVE_SAMPLES: usize = 64;
+
+/// What an arm sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sees {
+    /// Nothing: the network keeps its random weights.
+    Nothing,
+    /// Nothing, and there is no network: the pictures' own pixels are the features.
+    Pixels,
+    /// Everything from the first step on, each picture equally often.
+    Everything,
+    /// What arrives, in its order.
+    TheStream,
+}
+
+/// One side of the comparison.
+#[derive(Clone, Debug)]
+pub struct Arm {
+    /// What it is called.
+    pub name: String,
+    /// What it sees.
+    pub sees: Sees,
+    /// How it keeps, replays and learns.
+    pub config: StreamConfig,
+}
+
+impl Arm {
+    /// An arm by its name; `name=KEY=VALUE,KEY=VALUE` is the daemon with other settings, such as
+    /// `uniform=replay.sampler=uniform`. `base` is the daemon's configuration, `buffer` the samples that may be kept.
+    pub fn parse(text: &str, base: &StreamConfig, buffer: usize) -> Result<Self, BacktestError> {
+        let mut config = StreamConfig {
+            replay: ReplayConfig {
+                bytes_max: buffer as u64 * 3_077,
+                ..base.replay.clone()
+            },
+            ..base.clone()
+        };
+        if let Some((name, settings)) = text.split_once('=') {
+            for setting in settings.split(',') {
+                config = config
+                    .with(setting)
+                    .map_err(|error| BacktestError::new(error.what, error.hint))?;
+            }
+            return Ok(Self {
+                name: name.to_owned(),
+                sees: Sees::TheStream,
+                config,
+            });
+        }
+        let plain = |config: StreamConfig, remover| StreamConfig {
+            replay: ReplayConfig {
+                remover,
+                sampler: SamplerKind::Uniform,
+                ..config.replay
+            },
+            ..config
+        };
+        let (sees, config) = match text {
+            "random" => (Sees::Nothing, config),
+            "pixels" => (Sees::Pixels, config),
+            "iid" => {
+                config.replay.bytes_max = u64::MAX;
+                config.replay.recent_share = 0.0;
+                (Sees::Everything, plain(config, RemoverKind::Reservoir))
+            }
+            "naive" => {
+                config.replay.recent_share = 1.0;
+                config.replay.recent_samples = NAIVE_SAMPLES;
+                (Sees::TheStream, plain(config, RemoverKind::Fifo))
+            }
+            "fifo" => (Sees::TheStream, plain(config, RemoverKind::Fifo)),
+            "reservoir" => (Sees::TheStream, plain(config, RemoverKind::Reservoir)),
+            "curiod" => (Sees::TheStream, config),
+            _ => {
+                return Err(BacktestError::new(
+                    format!("there is no arm `{text}`"),
+                    format!(
+                        "the arms are {}, or NAME=KEY=VALUE,... for one of your own",
+                        DEFAULT.join(", ")
+                    ),
+                ));
+            }
+        };
+        Ok(Self {
+            name: text.to_owned(),
+            sees,
+            config,
+        })
+    }
+
+    /// Whether anything is learnt.
+    pub fn learns(&self) -> bool {
+        matches!(self.sees, Sees::Everything | Sees::TheStream)
+    }
+}

@@ -1,0 +1,130 @@
+//! Scoring: what the features of a network are worth for labels that it never saw.
+//! Always true: every arm is asked the same pictures, with the same known ones beside them.
+
+use tch::{Device, Kind, Tensor};
+
+use super::BacktestError;
+use super::archive::{Archive, Item};
+use super::probes;
+use crate::model::Embedder;
+use crate::sample::ImageTile;
+use crate::sample::image::resize_bilinear;
+
+/// Side of the thumbnails that stand for raw pixels.
+const THUMBNAIL_PX: u32 = 32;
+
+/// Rows embedded at a time, so that memory stays small.
+const CHUNK: usize = 1_024;
+
+/// Accuracies, shares of 0 to 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// Of all pictures that ask.
+    pub all: f64,
+    /// Of those whose label first came in each experience; NaN for an experience that brought no label.
+    pub by_experience: Vec<f64>,
+}
+
+/// What was measured at one moment of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measured {
+    /// By the vote of the nearest neighbours.
+    pub knn: Scores,
+    /// By a linear probe.
+    pub linear: Scores,
+}
+
+/// The pictures that are asked, and those that are known.
+pub struct Exam<'a> {
+    archive: &'a Archive,
+    known: Vec<&'a Item>,
+    known_labels: Tensor,
+    asked_labels: Tensor,
+    /// The numbers of the pictures that ask, by the experience that brought their label.
+    of_experience: Vec<Tensor>,
+}
+
+/// Whose features are scored.
+pub enum Features<'a> {
+    /// A network's.
+    Network(&'a Embedder),
+    /// The pixels themselves.
+    Pixels,
+}
+
+impl<'a> Exam<'a> {
+    /// An exam of this archive, with at most `known_max` pictures known, evenly from the whole stream.
+    pub fn new(archive: &'a Archive, known_max: usize) -> Self {
+        let count = archive.stream.len().min(known_max.max(1));
+        let known: Vec<&Item> = (0..count)
+            .map(|number| &archive.stream[number * archive.stream.len() / count])
+            .collect();
+        let first = archive.first_experience();
+        let of = |experience: usize| {
+            let numbers: Vec<i64> = (0..)
+                .zip(&archive.asks)
+                .filter(|(_, item)| first[item.label] == Some(experience))
+                .map(|(number, _)| number)
+                .collect();
+            Tensor::from_slice(&numbers)
+        };
+        Self {
+            archive,
+            known_labels: labels(known.iter().copied()),
+            asked_labels: labels(&archive.asks),
+            of_experience: (0..archive.ends.len()).map(of).collect(),
+            known,
+        }
+    }
+
+    /// Scores these features.
+    pub fn score(&self, features: &Features<'_>) -> Result<Measured, BacktestError> {
+        let _no_grad = tch::no_grad_guard();
+        let known = embed(features, self.known.iter().map(|item| &item.tile))?;
+        let asked = embed(features, self.archive.asks.iter().map(|item| &item.tile))?;
+        let classes = self.archive.labels.len() as i64;
+        let scores = |answers: Tensor| {
+            let right = answers.eq_tensor(&self.asked_labels).to_kind(Kind::Double);
+            let mean = |numbers: &Tensor| right.index_select(0, numbers).mean(Kind::Double).double_value(&[]);
+            Scores {
+                all: right.mean(Kind::Double).double_value(&[]),
+                by_experience: self.of_experience.iter().map(mean).collect(),
+            }
+        };
+        Ok(Measured {
+            knn: scores(probes::by_neighbours(&known, &self.known_labels, &asked, classes)),
+            linear: scores(probes::by_ridge(&known, &self.known_labels, &asked, classes)),
+        })
+    }
+}
+
+fn labels<'a>(items: impl IntoIterator<Item = &'a Item>) -> Tensor {
+    let labels: Vec<i64> = items.into_iter().map(|item| item.label as i64).collect();
+    Tensor::from_slice(&labels)
+}
+
+/// [N, D], unit rows.
+fn embed<'a>(features: &Features<'_>, tiles: impl Iterator<Item = &'a ImageTile>) -> Result<Tensor, BacktestError> {
+    let tiles: Vec<&ImageTile> = tiles.collect();
+    let rows = match features {
+        Features::Network(embedder) => {
+            let mut rows = Vec::with_capacity(tiles.len() * embedder.dim());
+            for chunk in tiles.chunks(CHUNK) {
+                rows.extend(embedder.embed(chunk)?);
+            }
+            rows
+        }
+        Features::Pixels => tiles.iter().flat_map(|tile| pixels(tile)).collect(),
+    };
+    let rows = Tensor::from_slice(&rows);
+    Ok(rows.to_device(Device::Cpu).view([tiles.len() as i64, -1]))
+}
+
+/// A picture as a unit vector of its pixels, their mean taken off.
+fn pixels(tile: &ImageTile) -> Vec<f32> {
+    let bytes = resize_bilinear(tile, THUMBNAIL_PX, THUMBNAIL_PX).rgb;
+    let mean = bytes.iter().map(|byte| f32::from(*byte)).sum::<f32>() / bytes.len() as f32;
+    let centred: Vec<f32> = bytes.iter().map(|byte| f32::from(*byte) - mean).collect();
+    let length = centred.iter().map(|v| v * v).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    centred.into_iter().map(|v| v / length).collect()
+}

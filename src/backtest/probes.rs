@@ -1,0 +1,124 @@
+//! How good are these features? Classifiers that train nothing but themselves, on labels that the learner never saw.
+//! Always true: what is asked about is never among what is known.
+
+use tch::{Kind, Tensor};
+
+/// Neighbours that vote (Wu et al. 2018 and later take 20 to 200; small archives want few).
+const NEIGHBOURS: i64 = 20;
+
+/// Rows compared at once, so that memory stays at `CHUNK * N` numbers.
+const CHUNK: i64 = 512;
+
+/// Strengths of the probe's penalty that are tried, as shares of the mean eigenvalue of the features' covariance.
+const PENALTIES: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
+
+/// One in this many of what is known chooses among the penalties.
+const CHOOSES_ONE_IN: i64 = 8;
+
+/// The label of each query by a vote of its nearest by cosine, each vote as heavy as one; of equally many votes the
+/// nearer neighbours' win. `known` [N, D], `queries` [M, D], unit rows; `labels` `[N]`, whole numbers below `classes`.
+/// Returns `[M]`.
+pub fn by_neighbours(known: &Tensor, labels: &Tensor, queries: &Tensor, classes: i64) -> Tensor {
+    let k = NEIGHBOURS.min(known.size()[0]);
+    let chunks: Vec<Tensor> = queries
+        .split(CHUNK, 0)
+        .iter()
+        .map(|queries| {
+            let (similarity, nearest) = queries.matmul(&known.tr()).topk(k, 1, true, true); // [C, k]
+            // A similarity is at most 1, so that all of them together weigh less than one vote.
+            let votes = &similarity * (0.5 / k as f64) + 1.0;
+            let voters = labels.index_select(0, &nearest.flatten(0, -1)).view_as(&nearest);
+            Tensor::zeros([queries.size()[0], classes], (Kind::Float, queries.device()))
+                .scatter_add(1, &voters, &votes)
+                .argmax(1, false)
+        })
+        .collect();
+    Tensor::cat(&chunks, 0)
+}
+
+/// The label of each query by ridge regression on the labels, one column each, whose features have mean 0 and standard
+/// deviation 1 over what is known. Its penalty is the one that does best on an eighth that is left out for choosing.
+/// Shapes as in [`by_neighbours`].
+pub fn by_ridge(known: &Tensor, labels: &Tensor, queries: &Tensor, classes: i64) -> Tensor {
+    let known = known.to_kind(Kind::Double);
+    let mean = known.mean_dim([0i64].as_slice(), true, Kind::Double);
+    let std = known.std_dim([0i64].as_slice(), true, true).clamp_min(1e-9);
+    let scaled = |x: &Tensor| (x.to_kind(Kind::Double) - &mean) / &std;
+    let x = scaled(&known); // [N, D]
+    let n = x.size()[0];
+    let number = Tensor::arange(n, (Kind::Int64, x.device()));
+    let chooses = number.remainder(CHOOSES_ONE_IN).eq(0);
+    let (choosing, fitting) = (
+        chooses.nonzero().squeeze_dim(1),
+        chooses.logical_not().nonzero().squeeze_dim(1),
+    );
+    let part = |index: &Tensor| (x.index_select(0, index), labels.index_select(0, index));
+    let ((fit_x, fit_labels), (choose_x, choose_labels)) = (part(&fitting), part(&choosing));
+    let right = |penalty: f64| {
+        let answer = answer(&fit_x, &fit_labels, &choose_x, classes, penalty);
+        share_right(&answer, &choose_labels)
+    };
+    let penalty = PENALTIES
+        .into_iter()
+        .map(|penalty| (right(penalty), penalty))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or(PENALTIES[2], |(_, penalty)| penalty);
+    answer(&x, labels, &scaled(queries), classes, penalty)
+}
+
+/// `argmax(queries W)` with `W = (X'X + penalty N I)^-1 X'Y`, Y in {0, 1} less its mean.
+fn answer(x: &Tensor, labels: &Tensor, queries: &Tensor, classes: i64, penalty: f64) -> Tensor {
+    let (n, d) = (x.size()[0], x.size()[1]);
+    let y = labels.one_hot(classes).to_kind(Kind::Double);
+    let share = y.mean_dim([0i64].as_slice(), true, Kind::Double); // [1, classes]
+    let ridge = Tensor::eye(d, (Kind::Double, x.device())) * (penalty * n as f64);
+    let factor = (x.tr().matmul(x) + ridge).linalg_cholesky(false);
+    let weights = x.tr().matmul(&(y - &share)).cholesky_solve(&factor, false); // [D, classes]
+    (queries.matmul(&weights) + share).argmax(1, false)
+}
+
+/// The share of answers that are right.
+pub fn share_right(answers: &Tensor, labels: &Tensor) -> f64 {
+    answers
+        .eq_tensor(labels)
+        .to_kind(Kind::Double)
+        .mean(Kind::Double)
+        .double_value(&[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    /// Points around the corners of a triangle, unit rows, and their corners.
+    fn corners(count: i64, noise: f64) -> (Tensor, Tensor) {
+        let labels = Tensor::arange(count, (Kind::Int64, Device::Cpu)).remainder(3);
+        let turn = Tensor::arange(count * 3, (Kind::Float, Device::Cpu)).view([count, 3]);
+        let shaken = (turn * 12.9898).sin() * noise;
+        let rows = labels.one_hot(3).to_kind(Kind::Float) + shaken;
+        let lengths = rows.norm_scalaropt_dim(2, [1i64].as_slice(), true);
+        (rows / lengths, labels)
+    }
+
+    #[test]
+    fn both_classifiers_find_what_is_there_and_guess_what_is_not() {
+        let (known, labels) = corners(300, 0.2);
+        let (queries, wanted) = corners(90, 0.25);
+        for classify in [by_neighbours, by_ridge] {
+            assert_eq!(share_right(&classify(&known, &labels, &queries, 3), &wanted), 1.0);
+            let (blind, _) = corners(300, 0.0);
+            let constant = blind.narrow(0, 0, 1).expand([300, 3], false);
+            let guessed = share_right(&classify(&constant, &labels, &constant.narrow(0, 0, 90), 3), &wanted);
+            assert!((0.2..0.5).contains(&guessed), "{guessed} of constant features");
+        }
+    }
+
+    #[test]
+    fn of_equally_many_votes_the_nearer_ones_win() {
+        let known = Tensor::from_slice(&[1f32, 0., 0.9, 0.435_889_9, 0., 1., 0.1, 0.994_987_4]).view([4, 2]);
+        let labels = Tensor::from_slice(&[1i64, 1, 0, 0]);
+        let query = Tensor::from_slice(&[0.8f32, 0.6]).view([1, 2]);
+        assert_eq!(by_neighbours(&known, &labels, &query, 2).int64_value(&[0]), 1);
+    }
+}
