@@ -17,11 +17,13 @@ mod fields;
 pub mod fuzzing;
 mod keeper;
 mod log;
+mod min_redundancy;
 mod pending;
 mod rate_limiter;
 mod record;
 mod recovery;
 mod redo;
+mod redundancy;
 mod remover;
 mod reopening;
 mod segment;
@@ -215,21 +217,17 @@ impl ReplayBuffer {
             let ids: Vec<_> = picks.iter().map(|pick| pick.id).collect();
             let contents = self.read_many(&ids)?;
             // What was evicted or found damaged since it was picked is picked again.
-            samples.extend(
-                picks
-                    .iter()
-                    .zip(signals)
-                    .zip(contents)
-                    .filter_map(|((pick, (visits, scored_at)), content)| {
-                        Some(Drawn {
-                            id: pick.id,
-                            content: content?,
-                            probability: pick.probability,
-                            visits,
-                            scored_at,
-                        })
-                    }),
-            );
+            samples.extend(picks.iter().zip(signals).zip(contents).filter_map(
+                |((pick, (visits, scored_at)), content)| {
+                    Some(Drawn {
+                        id: pick.id,
+                        content: content?,
+                        probability: pick.probability,
+                        visits,
+                        scored_at,
+                    })
+                },
+            ));
         }
         Ok(Draw { samples })
     }
@@ -342,7 +340,9 @@ impl ReplayBuffer {
             None
         });
         let path = source.map(|source| String::from_utf8_lossy(&source.path).into_owned());
-        let Signals { visits, error, weight, .. } = slot.signals;
+        let Signals {
+            visits, error, weight, ..
+        } = slot.signals;
         Some(SampleInfo {
             id,
             source: sample.source,

@@ -67,7 +67,17 @@ fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<fn(Candidate)>)) {
             "spoilt weights were handed over"
         );
     };
-    check(Loop::new(setup, Arc::new(replay), Arc::default(), checkpoints, Arc::default(), deliver).unwrap());
+    check(
+        Loop::new(
+            setup,
+            Arc::new(replay),
+            Arc::default(),
+            checkpoints,
+            Arc::default(),
+            deliver,
+        )
+        .unwrap(),
+    );
 }
 
 impl<Deliver: Fn(Candidate)> Loop<Deliver> {
