@@ -167,6 +167,9 @@ pub enum RemoverKind {
     /// Every sample ever taken is kept with the same probability (Vitter 1985, algorithm R).
     #[default]
     Reservoir,
+    /// Of the closest pair in teacher space, among a random part of the samples, the one with less to teach (MinRed,
+    /// Purushwalkam et al. 2022).
+    MinRedundancy,
     /// The oldest.
     Fifo,
 }
@@ -188,7 +191,9 @@ pub enum SamplerKind {
 pub struct ReplayConfig {
     /// Bytes of samples kept, exam included; more are evicted. The disk holds up to 1.45 times as much.
     pub bytes_max: u64,
-    /// Which sample is evicted: `reservoir` or `fifo`.
+    /// Samples kept, exam included; more are evicted. What is known of each is in RAM. 0: as many as `bytes_max` allows.
+    pub samples_max: usize,
+    /// Which sample is evicted: `reservoir`, `min_redundancy` or `fifo`.
     pub remover: RemoverKind,
     /// Which samples are replayed: `uniform` or `prioritized`.
     pub sampler: SamplerKind,
@@ -205,6 +210,7 @@ impl Default for ReplayConfig {
     fn default() -> Self {
         Self {
             bytes_max: 8 << 30,
+            samples_max: 500_000,
             remover: RemoverKind::Reservoir,
             sampler: SamplerKind::Uniform,
             recent_share: 0.25,

@@ -111,6 +111,7 @@ impl StreamConfig {
                 1e6,
             ),
             ("replay.bytes_max", replay.bytes_max as f64, (1u64 << 20) as f64, 1e16),
+            ("replay.samples_max", replay.samples_max as f64, 0.0, 1e12),
             ("replay.recent_share", replay.recent_share, 0.0, 1.0),
             ("replay.recent_samples", replay.recent_samples as f64, 1.0, 1e9),
             ("replay.draws_per_sample", replay.draws_per_sample, 0.0, 1e9),

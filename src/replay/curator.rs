@@ -2,9 +2,9 @@
 //! Invariant: what it decides depends on the live samples, their weights and the store's seed, never on how they came to
 //! be; so a reopened buffer draws and evicts as the one that was closed.
 //!
-//! The newest samples (up to `recent_samples` of them and a fifth of the buffer's bytes) are never evicted, so that the
-//! learner sees each at least for a while; a sample that is no longer among them is up to the remover. The exam has a
-//! tenth of the bytes to itself, its oldest samples go first.
+//! The buffer is bounded in bytes and in samples. The newest samples (up to `recent_samples` of them and a fifth of each
+//! bound) are never evicted, so that the learner sees each at least for a while; a sample that is no longer among them is
+//! up to the remover. The exam has a tenth of each bound to itself, its oldest samples go first.
 
 use std::collections::VecDeque;
 
@@ -18,15 +18,19 @@ use super::record::Cause;
 use super::remover::Remover;
 use super::selector::{Prioritized, Selection, Selector, Uniform};
 
-/// The exam's part of the bytes.
+/// The exam's part of the bytes and of the samples.
 const EXAM_SHARE: u64 = 10;
 
-/// The part of the bytes that the newest samples may take.
+/// The part of the bytes and of the samples that the newest may take.
 const RECENT_SHARE: u64 = 5;
 
 /// Chooses samples.
 pub(super) struct Curator {
     config: ReplayConfig,
+    /// `samples_max`, where there is one.
+    samples_max: usize,
+    /// How many of the newest samples are recent.
+    recent_max: usize,
     uniform: Uniform,
     prioritized: Option<Prioritized>,
     remover: Remover,
@@ -44,8 +48,14 @@ impl Curator {
             // What another remover keeps is no sample of what was seen: a later reservoir begins anew.
             contents.state.threshold = u64::MAX;
         }
+        let samples_max = match config.samples_max {
+            0 => usize::MAX,
+            bound => bound,
+        };
         let mut curator = Self {
             config: config.clone(),
+            samples_max,
+            recent_max: config.recent_samples.min((samples_max / RECENT_SHARE as usize).max(1)),
             uniform: Uniform::default(),
             prioritized: (config.sampler == SamplerKind::Prioritized).then(Prioritized::default),
             remover: Remover::new(config.remover, seed, contents.state.threshold),
@@ -68,7 +78,7 @@ impl Curator {
         }
         self.newest.push_back((id, bytes));
         self.newest_bytes += u64::from(bytes);
-        while self.newest.len() > self.config.recent_samples
+        while self.newest.len() > self.recent_max
             || (self.newest_bytes > self.config.bytes_max / RECENT_SHARE && self.newest.len() > 1)
         {
             let Some((id, bytes)) = self.newest.pop_front() else {
@@ -111,7 +121,7 @@ impl Curator {
     /// Draws `n` samples with replacement: `recent_share` of them from the newest, the others by the sampler.
     pub(super) fn draw(&mut self, n: usize, rng: &mut Rng) -> Vec<Selection> {
         let len = self.uniform.len();
-        let recent = self.config.recent_samples.min(len);
+        let recent = self.recent_max.min(len);
         let from_recent = if recent == 0 {
             0
         } else {
@@ -156,9 +166,9 @@ impl Curator {
     /// The next sample that must go, if one must. It is told of every sample that goes by [`Curator::forget`].
     pub(super) fn victim(&mut self, contents: &mut Contents) -> Option<(SampleId, Cause)> {
         let oldest_exam = |contents: &Contents| contents.exam_sources.keys().next().map(|id| SampleId(*id));
-        if contents.exam_bytes > self.config.bytes_max / EXAM_SHARE
-            && let Some(id) = oldest_exam(contents)
-        {
+        let exam_is_over = contents.exam_bytes > self.config.bytes_max / EXAM_SHARE
+            || contents.exam.len() > self.samples_max / EXAM_SHARE as usize;
+        if exam_is_over && let Some(id) = oldest_exam(contents) {
             return Some((id, Cause::Aged));
         }
         while let Some(id) = self.refused.pop() {
@@ -166,10 +176,13 @@ impl Curator {
                 return Some((id, Cause::Evicted));
             }
         }
-        if contents.bytes <= self.config.bytes_max {
+        let wanted = self.over(contents);
+        if wanted == 0 {
             return None;
         }
-        // The removers choose by keys of their own, so the generator is not asked.
+        self.remover
+            .look(wanted, |id| contents.samples.get(&id.0).map(|slot| slot.signals));
+        // The removers choose by keys and looks of their own, so the generator is not asked.
         let mut unused = rng::for_step(0, 0, 0);
         if let Some(Selection { id, .. }) = self.remover.selector().select(&mut unused) {
             self.remover.evicted(id);
@@ -180,5 +193,14 @@ impl Curator {
         }
         let oldest = self.newest.front().map(|(id, _)| *id);
         oldest.or_else(|| oldest_exam(contents)).map(|id| (id, Cause::Aged))
+    }
+
+    /// How many samples must go, about; 0 if none.
+    fn over(&self, contents: &Contents) -> usize {
+        let samples = contents.samples.len();
+        let bytes = contents.bytes.saturating_sub(self.config.bytes_max);
+        let bytes_each = (contents.bytes / samples.max(1) as u64).max(1);
+        let by_bytes = bytes.div_ceil(bytes_each) as usize;
+        by_bytes.max(samples.saturating_sub(self.samples_max))
     }
 }

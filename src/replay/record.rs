@@ -142,7 +142,7 @@ impl SourceMeta {
 }
 
 /// A sample that is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Tombstone {
     pub(super) id: SampleId,
     pub(super) segment: u32,
@@ -150,7 +150,7 @@ pub(super) struct Tombstone {
 }
 
 /// Why a sample is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cause {
     /// The reservoir let it go, and with it all samples of its key or a larger one.
     Evicted,
@@ -158,6 +158,10 @@ pub(super) enum Cause {
     Aged,
     /// Its checksum fails.
     Damaged,
+    /// It was taken at random, not by its key.
+    Random,
+    /// Its twin says the same: so large is the cosine of their places in teacher space.
+    Redundant { twin: SampleId, similarity: f32 },
 }
 
 /// Numbers that no other record tells, or that are slow to tell from the others.
@@ -300,7 +304,7 @@ impl Entry {
     pub(super) fn carried(self) -> Self {
         match self {
             Self::Tombstone(tombstone) if tombstone.cause == Cause::Evicted => Self::Tombstone(Tombstone {
-                cause: Cause::Aged,
+                cause: Cause::Random,
                 ..tombstone
             }),
             other => other,
@@ -342,11 +346,7 @@ impl Entry {
             }
             Self::Tombstone(tombstone) => {
                 out.extend_from_slice(&tombstone.segment.to_le_bytes());
-                out.push(match tombstone.cause {
-                    Cause::Evicted => 0,
-                    Cause::Aged => 1,
-                    Cause::Damaged => 2,
-                });
+                tombstone.cause.write(&mut out);
             }
             Self::Quarantine(entry) => {
                 out.push(u8::from(entry.source.is_some()));
@@ -399,11 +399,7 @@ impl Entry {
             KIND_TOMBSTONE => Self::Tombstone(Tombstone {
                 id,
                 segment: fields.u32()?,
-                cause: match fields.u8()? {
-                    0 => Cause::Evicted,
-                    1 => Cause::Aged,
-                    _ => Cause::Damaged,
-                },
+                cause: Cause::read(fields)?,
             }),
             KIND_QUARANTINE => {
                 let known = fields.u8()? != 0;
@@ -423,6 +419,36 @@ impl Entry {
             },
             KIND_STATE => Self::State(State::read(fields)?),
             _ => return None,
+        })
+    }
+}
+
+impl Cause {
+    fn write(self, out: &mut Vec<u8>) {
+        out.push(match self {
+            Self::Evicted => 0,
+            Self::Aged => 1,
+            Self::Damaged => 2,
+            Self::Random => 3,
+            Self::Redundant { .. } => 4,
+        });
+        if let Self::Redundant { twin, similarity } = self {
+            out.extend_from_slice(&twin.0.to_le_bytes());
+            out.extend_from_slice(&similarity.to_le_bytes());
+        }
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(match fields.u8()? {
+            0 => Self::Evicted,
+            1 => Self::Aged,
+            2 => Self::Damaged,
+            4 => Self::Redundant {
+                twin: SampleId(fields.u64()?),
+                similarity: fields.f32()?,
+            },
+            // What a later version knows: a sample is gone whatever the reason.
+            _ => Self::Random,
         })
     }
 }

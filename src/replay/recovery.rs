@@ -117,7 +117,7 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
     for id in damaged {
         memory.bury(id, Cause::Damaged);
     }
-    memory.evict();
+    while memory.evict_one() {}
     let report = OpenReport {
         samples: memory.contents.samples.len() as u64,
         sources: memory.contents.state.totals.sources,

@@ -1,6 +1,7 @@
 //! Removers: which sample is evicted when the buffer is full.
-//! Invariant: the choice depends on the live ids and the store's seed alone, so that an eviction whose record was lost
-//! in a crash is made again.
+//! Invariant: the choice of `fifo` and `reservoir` depends on the live ids and the store's seed alone, so that an eviction
+//! whose record was lost in a crash is made again. That of `min_redundancy` depends on scores, of which a crash costs the
+//! newest: it may then choose another sample, and the one that had gone is back.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +10,8 @@ use crate::curiosity::Priority;
 use crate::ids::SampleId;
 use crate::rng::{self, Rng};
 
+use super::min_redundancy::MinRedundancy;
+use super::pending::Signals;
 use super::record::Cause;
 use super::selector::{Selection, Selector};
 
@@ -16,6 +19,7 @@ use super::selector::{Selection, Selector};
 pub(super) enum Remover {
     Fifo(Fifo),
     Reservoir(Reservoir),
+    MinRedundancy(MinRedundancy),
 }
 
 impl Remover {
@@ -24,22 +28,31 @@ impl Remover {
         match kind {
             RemoverKind::Fifo => Self::Fifo(Fifo::default()),
             RemoverKind::Reservoir => Self::Reservoir(Reservoir::new(seed, threshold)),
+            RemoverKind::MinRedundancy => Self::MinRedundancy(MinRedundancy::new(seed)),
         }
     }
 
     /// Whether a sample must go, whatever room there is.
     pub(super) fn refuses(&self, id: SampleId) -> bool {
         match self {
-            Self::Fifo(_) => false,
+            Self::Fifo(_) | Self::MinRedundancy(_) => false,
             Self::Reservoir(reservoir) => reservoir.refuses(id),
         }
     }
 
-    /// Why the samples of its choice are gone.
+    /// Before a choice, when `wanted` samples must go: a look at what is known of those that may be chosen.
+    pub(super) fn look(&mut self, wanted: usize, signals: impl Fn(SampleId) -> Option<Signals>) {
+        if let Self::MinRedundancy(remover) = self {
+            remover.look(wanted, signals);
+        }
+    }
+
+    /// Why the sample that it chose last goes.
     pub(super) fn cause(&self) -> Cause {
         match self {
             Self::Fifo(_) => Cause::Aged,
             Self::Reservoir(_) => Cause::Evicted,
+            Self::MinRedundancy(remover) => remover.cause(),
         }
     }
 
@@ -50,13 +63,16 @@ impl Remover {
                 fifo.remove(id);
             }
             Self::Reservoir(reservoir) => reservoir.evicted(id),
+            Self::MinRedundancy(remover) => {
+                remover.remove(id);
+            }
         }
     }
 
     /// The threshold to go on at after a restart.
     pub(super) fn threshold(&self) -> Option<u64> {
         match self {
-            Self::Fifo(_) => None,
+            Self::Fifo(_) | Self::MinRedundancy(_) => None,
             Self::Reservoir(reservoir) => Some(reservoir.threshold),
         }
     }
@@ -65,6 +81,7 @@ impl Remover {
         match self {
             Self::Fifo(fifo) => fifo,
             Self::Reservoir(reservoir) => reservoir,
+            Self::MinRedundancy(remover) => remover,
         }
     }
 }

@@ -42,6 +42,11 @@ impl Uniform {
         self.0.live == 0
     }
 
+    /// Whether the sample is there.
+    pub fn contains(&self, id: SampleId) -> bool {
+        self.0.weight(id.0) > 0
+    }
+
     /// The sample with `rank` older ones.
     pub fn nth(&self, rank: usize) -> Option<SampleId> {
         self.0.find(rank as u64).map(SampleId)
@@ -59,7 +64,7 @@ impl Selector for Uniform {
     }
 
     fn update(&mut self, id: SampleId, _: Priority) -> bool {
-        self.0.weight(id.0) > 0
+        self.contains(id)
     }
 
     fn remove(&mut self, id: SampleId) -> bool {

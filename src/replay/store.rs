@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use tracing::{debug, error};
 
 use crate::curiosity::Priority;
@@ -95,14 +95,17 @@ impl Memory {
         }
     }
 
-    /// Evicts until the buffer is within its bounds.
-    pub(super) fn evict(&mut self) {
-        while let Some((id, cause)) = self.curator.victim(&mut self.contents) {
+    /// Evicts a sample, if the buffer is beyond its bounds; `false` if it is not.
+    pub(super) fn evict_one(&mut self) -> bool {
+        let victim = self.curator.victim(&mut self.contents);
+        if let Some((id, cause)) = victim {
             self.bury(id, cause);
         }
+        victim.is_some()
     }
 
-    /// Takes over records that became durable. None of them is of a source or duplicate that was known before.
+    /// Takes over records that became durable. None of them is of a source or duplicate that was known before. What no
+    /// longer fits must be evicted after it.
     fn apply(&mut self, records: Vec<Located>) {
         self.batches += 1;
         for Located { entry, location, .. } in records {
@@ -126,7 +129,6 @@ impl Memory {
                 Entry::Tombstone(_) | Entry::State(_) => {}
             }
         }
-        self.evict();
     }
 }
 
@@ -315,6 +317,10 @@ impl Store {
         let mut memory = self.memory.lock();
         memory.logged(&records);
         memory.apply(records);
+        while memory.evict_one() {
+            // A remover may have looked at many samples: whoever waits for the memory comes first now.
+            MutexGuard::bump(&mut memory);
+        }
         drop(memory);
         self.changed.notify_all();
         Ok(())

@@ -1,0 +1,172 @@
+//! Minimum redundancy: evicts what the rest already says (MinRed, Purushwalkam et al. 2022, section 4.2).
+//! Invariant: every sample is as likely to be looked at, whenever it came and whether or not it has a score.
+//!
+//! Of a random subset, the closest pairs in teacher space are found, and of each pair the one goes that has less to
+//! teach. We differ from the paper in three ways. The features are the teacher's of the clean picture, not running means
+//! of training features, with which the memory came to hold the newest samples alone. One pass over a subset plans
+//! several evictions, for it costs milliseconds. And samples without a score, which can not be compared, go at random,
+//! in proportion to their share: would only what is scored go, what is scored soonest would go first.
+
+use std::collections::VecDeque;
+
+use crate::curiosity::Priority;
+use crate::ids::SampleId;
+use crate::rng::{self, Rng};
+
+use super::pending::Signals;
+use super::record::Cause;
+use super::redundancy;
+use super::remover::Reservoir;
+use super::selector::{Selection, Selector, Uniform};
+
+/// Samples of a subset. A pass costs the square of it: 2,000 take some milliseconds, in which the memory is locked.
+const SUBSET: usize = 2_000;
+
+/// With fewer scored samples in a subset there is nothing to compare.
+const SCORED_MIN: usize = 64;
+
+/// Evictions that a pass plans at least.
+const PLANNED: usize = 16;
+
+/// When much must go at once (a bound was lowered), a pass plans this part of it, so that there are as many passes.
+const PASSES: usize = 64;
+
+/// A pass plans no more than one eviction for so many samples that it looked at.
+const LOOKED_AT_EACH: usize = 8;
+
+/// An eviction that a pass planned.
+#[derive(Clone, Copy, Debug)]
+struct Planned {
+    id: SampleId,
+    /// What says the same, and how much; `None` for a sample that goes at random.
+    twin: Option<(SampleId, f32)>,
+}
+
+/// Evicts of the closest pair in teacher space the one with less to teach.
+pub(super) struct MinRedundancy {
+    seed: u64,
+    passes: u64,
+    live: Uniform,
+    /// The rule for what can not be compared.
+    reservoir: Reservoir,
+    planned: VecDeque<Planned>,
+    /// Why the last selection is to go.
+    cause: Cause,
+}
+
+impl MinRedundancy {
+    /// A remover that draws its subsets from `seed`.
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            passes: 0,
+            live: Uniform::default(),
+            reservoir: Reservoir::new(seed, u64::MAX),
+            planned: VecDeque::new(),
+            cause: Cause::Random,
+        }
+    }
+
+    /// Why the last selection is to go.
+    pub(super) fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// Looks at a subset, if nothing is planned: `wanted` samples must go, `signals` tells of each what is known.
+    pub(super) fn look(&mut self, wanted: usize, signals: impl Fn(SampleId) -> Option<Signals>) {
+        self.planned.retain(|planned| is_still_true(&self.live, planned));
+        if !self.planned.is_empty() || self.live.len() < SCORED_MIN {
+            return;
+        }
+        self.passes += 1;
+        let mut rng = rng::for_step(self.seed, self.passes, 0);
+        let subset = self.subset(&mut rng);
+        let mut scored = Vec::with_capacity(subset.len());
+        let mut unscored = Vec::new();
+        for id in &subset {
+            match signals(*id).and_then(|signals| Some((signals, signals.score?.embedding))) {
+                Some((signals, embedding)) => scored.push((*id, signals, embedding)),
+                None => unscored.push(*id),
+            }
+        }
+        if scored.len() < SCORED_MIN {
+            return;
+        }
+        let planned = (wanted / PASSES)
+            .max(PLANNED)
+            .min((subset.len() / LOOKED_AT_EACH).max(1));
+        let unscored_share = unscored.len() as f64 / subset.len() as f64;
+        let at_random = (0..planned).filter(|_| rng::unit(&mut rng) < unscored_share).count();
+        let embeddings: Vec<_> = scored.iter().map(|(.., embedding)| *embedding).collect();
+        for pair in redundancy::closest_pairs(&embeddings, planned - at_random) {
+            let (first, second) = (&scored[pair.first], &scored[pair.second]);
+            let (goes, stays) = if self.teaches_less(first.0, &first.1, second.0, &second.1) {
+                (first.0, second.0)
+            } else {
+                (second.0, first.0)
+            };
+            self.planned.push_back(Planned {
+                id: goes,
+                twin: Some((stays, pair.similarity)),
+            });
+        }
+        // As a reservoir chooses, so that one that is refused stays refused.
+        unscored.sort_unstable_by_key(|id| std::cmp::Reverse(Reservoir::key_of(self.seed, *id)));
+        let at_random = unscored.into_iter().take(at_random);
+        self.planned.extend(at_random.map(|id| Planned { id, twin: None }));
+    }
+
+    /// Up to [`SUBSET`] live samples, one of each of as many equal parts of them by age.
+    fn subset(&self, rng: &mut Rng) -> Vec<SampleId> {
+        let (live, parts) = (self.live.len(), self.live.len().min(SUBSET));
+        let part = |at: usize| (at * live) / parts.max(1);
+        let ranks = (0..parts).map(|at| part(at) + rng::below(rng, part(at + 1) - part(at)));
+        ranks.filter_map(|rank| self.live.nth(rank)).collect()
+    }
+
+    /// Whether the first has less to teach than the second: it is wanted less, or was replayed more, or lost the toss.
+    fn teaches_less(&self, first: SampleId, of_first: &Signals, second: SampleId, of_second: &Signals) -> bool {
+        let toss = |id| std::cmp::Reverse(Reservoir::key_of(self.seed, id));
+        let worth = |id, signals: &Signals| (signals.weight, std::cmp::Reverse(signals.visits), toss(id));
+        worth(first, of_first) < worth(second, of_second)
+    }
+}
+
+/// Whether a planned eviction is as right as when it was planned: the sample is there, and so is what says the same.
+fn is_still_true(live: &Uniform, planned: &Planned) -> bool {
+    live.contains(planned.id) && planned.twin.is_none_or(|(twin, _)| live.contains(twin))
+}
+
+impl Selector for MinRedundancy {
+    fn insert(&mut self, id: SampleId, priority: Priority) {
+        self.live.insert(id, priority);
+        self.reservoir.insert(id, priority);
+    }
+
+    fn update(&mut self, id: SampleId, _: Priority) -> bool {
+        self.live.contains(id)
+    }
+
+    fn remove(&mut self, id: SampleId) -> bool {
+        self.reservoir.remove(id);
+        self.live.remove(id)
+    }
+
+    /// What was planned, else as a reservoir chooses.
+    fn select(&mut self, rng: &mut Rng) -> Option<Selection> {
+        while let Some(planned) = self.planned.pop_front() {
+            if is_still_true(&self.live, &planned) {
+                self.cause = match planned.twin {
+                    Some((twin, similarity)) => Cause::Redundant { twin, similarity },
+                    None => Cause::Random,
+                };
+                return Some(Selection {
+                    id: planned.id,
+                    probability: 1.0,
+                });
+            }
+        }
+        self.cause = Cause::Random;
+        self.reservoir.select(rng)
+    }
+}
