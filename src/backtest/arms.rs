@@ -6,7 +6,16 @@ use super::BacktestError;
 use crate::config::{RemoverKind, ReplayConfig, SamplerKind, StreamConfig};
 
 /// The arms that are run where nobody says which.
-pub const DEFAULT: [&str; 7] = ["random", "pixels", "iid", "naive", "fifo", "reservoir", "curiod"];
+pub const DEFAULT: [&str; 8] = [
+    "random",
+    "pixels",
+    "iid",
+    "naive",
+    "fifo",
+    "reservoir",
+    "minred",
+    "curiod",
+];
 
 /// Samples that the naive arm learns from: the newest.
 const NAIVE_SAMPLES: usize = 64;
@@ -41,7 +50,7 @@ impl Arm {
     pub fn parse(text: &str, base: &StreamConfig, buffer: usize) -> Result<Self, BacktestError> {
         let mut config = StreamConfig {
             replay: ReplayConfig {
-                bytes_max: buffer as u64 * 3_077,
+                samples_max: buffer,
                 ..base.replay.clone()
             },
             ..base.clone()
@@ -70,7 +79,7 @@ impl Arm {
             "random" => (Sees::Nothing, config),
             "pixels" => (Sees::Pixels, config),
             "iid" => {
-                config.replay.bytes_max = u64::MAX;
+                config.replay.samples_max = 0;
                 config.replay.recent_share = 0.0;
                 (Sees::Everything, plain(config, RemoverKind::Reservoir))
             }
@@ -81,6 +90,7 @@ impl Arm {
             }
             "fifo" => (Sees::TheStream, plain(config, RemoverKind::Fifo)),
             "reservoir" => (Sees::TheStream, plain(config, RemoverKind::Reservoir)),
+            "minred" => (Sees::TheStream, plain(config, RemoverKind::MinRedundancy)),
             "curiod" => (Sees::TheStream, config),
             _ => {
                 return Err(BacktestError::new(

@@ -165,8 +165,14 @@ impl Stage {
         let spec = EncoderSpec::resolve(&learning, setup.device);
         let trained_on = archive.stream.iter().filter(|item| !item.hash.in_exam()).count();
         let draws = (setup.steps as usize * spec.batch(&learning)) as f64;
+        let held_out = archive.stream.len() - trained_on;
         let replay = ReplayConfig {
-            bytes_max: arm.config.replay.bytes_max.min(BYTES_UNBOUNDED) / 9 * 10,
+            bytes_max: BYTES_UNBOUNDED,
+            samples_max: match arm.config.replay.samples_max {
+                0 => 0,
+                // The bound is on what can be replayed; what is held out for the exam comes on top.
+                samples => samples + held_out.min(samples / 9),
+            },
             draws_per_sample: draws / trained_on.max(1) as f64,
             ..arm.config.replay.clone()
         };
