@@ -114,9 +114,15 @@ impl Client {
 
     /// Asks a question; asks again for a while where the daemon says that it may be answered soon.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        let bytes = self.post_for_bytes(path, body)?;
+        serde_json::from_slice(&bytes).map_err(|error| self.odd(error))
+    }
+
+    /// As [`post`](Self::post), for an answer that is no JSON: its bytes.
+    pub fn post_for_bytes(&self, path: &str, body: &Value) -> Result<Vec<u8>, ClientError> {
         let started = Instant::now();
         loop {
-            let answer = self.understood(self.agent.post(format!("{}{path}", self.url)).send_json(body));
+            let answer = self.bytes(self.agent.post(format!("{}{path}", self.url)).send_json(body));
             let Err(ClientError::Problem(problem)) = &answer else {
                 return answer;
             };
@@ -134,6 +140,11 @@ impl Client {
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<T, ClientError> {
+        serde_json::from_slice(&self.bytes(answer)?).map_err(|error| self.odd(error))
+    }
+
+    /// The body of a success; of anything else what it says.
+    fn bytes(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Vec<u8>, ClientError> {
         let mut answer = answer.map_err(|error| self.failed(error))?;
         let status = answer.status();
         let bytes = answer
@@ -143,7 +154,7 @@ impl Client {
             .read_to_vec()
             .map_err(|error| self.odd(error))?;
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|error| self.odd(error));
+            return Ok(bytes);
         }
         match serde_json::from_slice(&bytes) {
             Ok(problem) => Err(ClientError::Problem(Box::new(problem))),

@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod demo;
 pub mod doctor;
 pub mod failure;
+pub mod inpaint;
 pub mod models;
 pub mod output;
 pub mod quarantine;
@@ -61,6 +62,8 @@ pub enum Command {
     Search(query::SearchArgs),
     /// How new a picture is, or which samples are the most novel
     Novelty(query::NoveltyArgs),
+    /// Have the middle of a picture painted by a model of the objective `inpaint`
+    Inpaint(inpaint::InpaintArgs),
     /// The published models
     #[command(subcommand)]
     Models(models::ModelsCommand),
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Command::Embed(args) => query::embed(&args),
         Command::Search(args) => query::search(&args),
         Command::Novelty(args) => query::novelty(&args),
+        Command::Inpaint(args) => inpaint::inpaint(&args),
         Command::Models(command) => models::models(&command),
         Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Completions(args) => shell::completions(&args),

@@ -75,14 +75,14 @@ pub struct NoveltyArgs {
 
 /// Which model.
 #[derive(Args, Clone, Debug)]
-struct ModelArg {
+pub(super) struct ModelArg {
     /// STREAM, STREAM@stable or STREAM@42 [default: the only stream's newest]
     #[arg(long, value_name = "MODEL")]
     model: Option<String>,
 }
 
 impl ModelArg {
-    fn asked(&self) -> Map<String, Value> {
+    pub(super) fn asked(&self) -> Map<String, Value> {
         self.model
             .iter()
             .map(|model| ("model".to_owned(), json!(model)))
@@ -208,7 +208,7 @@ fn parts(pictures: &[String]) -> Vec<&[String]> {
     parts
 }
 
-fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+pub(super) fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = match file == Path::new("-") {
         true => std::io::stdin().lock().read_to_end(&mut bytes),

@@ -158,11 +158,13 @@ fn resolve_paths(config: &mut Config, folder: &Path) {
         }
     };
     resolve(&mut config.state_dir);
+    config.learning.init.iter_mut().for_each(resolve);
     config.device.libtorch_dir.iter_mut().for_each(resolve);
     for stream in &mut config.streams {
         stream.inbox.iter_mut().for_each(resolve);
         stream.ingest.done_dir.iter_mut().for_each(resolve);
         stream.ingest.quarantine_dir.iter_mut().for_each(resolve);
+        stream.learning.init.iter_mut().for_each(resolve);
     }
 }
 

@@ -237,13 +237,33 @@ pub enum Precision {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EncoderKind {
-    /// `resnet_tiny` on the CPU, `resnet18` on CUDA.
+    /// `resnet_tiny` on the CPU, `resnet18` on CUDA; for `mae`, `vit_tiny` and `vit_small`.
     #[default]
     Auto,
     /// A narrow ResNet of one block a stage, for CPUs.
     ResnetTiny,
     /// ResNet-18 with GroupNorm.
     Resnet18,
+    /// ResNet-50 with GroupNorm.
+    Resnet50,
+    /// ViT-Ti.
+    VitTiny,
+    /// ViT-S.
+    VitSmall,
+    /// ViT-B.
+    VitBase,
+}
+
+impl EncoderKind {
+    /// Whether it is a ResNet, whatever the device.
+    pub fn is_resnet(self) -> bool {
+        matches!(self, Self::ResnetTiny | Self::Resnet18 | Self::Resnet50)
+    }
+
+    /// Whether it is a ViT, whatever the device.
+    pub fn is_vit(self) -> bool {
+        matches!(self, Self::VitTiny | Self::VitSmall | Self::VitBase)
+    }
 }
 
 /// The proxy task.
@@ -253,20 +273,32 @@ pub enum ObjectiveKind {
     /// Two views of a picture find each other among the others' (Chen et al. 2020).
     #[default]
     Simclr,
+    /// Two views of a picture are alike, dimensions vary and say different things (Bardes et al. 2022).
+    Vicreg,
+    /// A hidden region is painted from what is around it (Context Encoders, Pathak et al. 2016).
+    Inpaint,
+    /// Three quarters of the patches are predicted from the rest (masked autoencoder, He et al. 2022); ViT only.
+    Mae,
 }
 
 /// `[learning]`: the learner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LearningConfig {
-    /// The proxy task: `simclr`.
+    /// The proxy task: `simclr`, `vicreg`, `inpaint` or `mae`.
     pub objective: ObjectiveKind,
-    /// The network: `auto`, `resnet_tiny` or `resnet18`.
+    /// Whether `inpaint` also has an adversary that tells painted regions from real ones: sharper, and dearer.
+    pub inpaint_adversarial: bool,
+    /// The network: `auto`, `resnet_tiny`, `resnet18`, `resnet50`, `vit_tiny`, `vit_small` or `vit_base`.
     pub encoder: EncoderKind,
+    /// A folder as timm saves it (`config.json`, `model.safetensors`), whose weights a stream without a checkpoint
+    /// continues from.
+    pub init: Option<PathBuf>,
     /// Pixels of the shorter side at which pictures are kept, and of the square the encoder sees.
-    /// 0: the encoder's own (64 for `resnet_tiny`, 224 for `resnet18`).
+    /// 0: the encoder's own (64 for `resnet_tiny` and `vit_tiny`, 224 for the others). A ViT cuts pictures of up to 96
+    /// into patches of 8, larger ones into patches of 16.
     pub image_px: u32,
-    /// Samples of one step. 0: the encoder's own (128 for `resnet_tiny`, 256 for `resnet18`).
+    /// Samples of one step. 0: the encoder's own (256 for `resnet18` and `vit_small`, 128 for the others).
     pub batch: usize,
     /// Peak learning rate at batch 256; scaled by the square root of `batch / 256`.
     pub learning_rate: f64,
@@ -292,7 +324,9 @@ impl Default for LearningConfig {
     fn default() -> Self {
         Self {
             objective: ObjectiveKind::Simclr,
+            inpaint_adversarial: false,
             encoder: EncoderKind::Auto,
+            init: None,
             image_px: 0,
             batch: 0,
             learning_rate: 5e-4,

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use super::{Config, ConfigError, StreamConfig};
+use super::{Config, ConfigError, LearningConfig, ObjectiveKind, StreamConfig};
+use crate::model::vit::patch_px;
 
 impl Config {
     /// Checks what the types do not say.
@@ -160,8 +161,31 @@ impl StreamConfig {
         if learning.batch != 0 {
             within(&key("learning.batch"), learning.batch as f64, 2.0, 65_536.0)?;
         }
-        Ok(())
+        fits_together(learning, &key)
     }
+}
+
+/// Whether objective, encoder and size of the pictures can be learnt with together.
+fn fits_together(learning: &LearningConfig, key: impl Fn(&str) -> String) -> Result<(), ConfigError> {
+    let is_mae = learning.objective == ObjectiveKind::Mae;
+    if is_mae && learning.encoder.is_resnet() {
+        return Err(ConfigError::new(
+            key("learning.objective = \"mae\" does not go with a ResNet"),
+            "it hides patches from the encoder, which only a ViT can do without: set learning.encoder to vit_tiny, vit_small, \
+             vit_base or auto, or the objective to inpaint",
+        ));
+    }
+    let (px, is_vit) = (learning.image_px, is_mae || learning.encoder.is_vit());
+    if is_vit && !px.is_multiple_of(patch_px(px)) {
+        return Err(ConfigError::new(
+            key(&format!(
+                "learning.image_px = {px} can not be cut into patches of {}",
+                patch_px(px)
+            )),
+            "a ViT's pictures are a multiple of 8 px up to 96, and a multiple of 16 above",
+        ));
+    }
+    Ok(())
 }
 
 fn within(key: &str, value: f64, least: f64, most: f64) -> Result<(), ConfigError> {
@@ -207,6 +231,18 @@ mod tests {
             (
                 format!("state_dir = \"/in/state\"\n{}", stream("")),
                 "inside each other",
+            ),
+            (
+                stream("[stream.learning]\nobjective = \"mae\"\nencoder = \"resnet18\"\n"),
+                "does not go with a ResNet",
+            ),
+            (
+                stream("[stream.learning]\nencoder = \"vit_tiny\"\nimage_px = 100\n"),
+                "patches of 16",
+            ),
+            (
+                stream("[stream.learning]\nobjective = \"mae\"\nimage_px = 60\n"),
+                "patches of 8",
             ),
             (stream("modalty = 1\n"), "modalty"),
             (

@@ -15,7 +15,7 @@ use crate::config::{StreamConfig, ThreadConfig};
 use crate::ids::StreamName;
 use crate::ingest::{Ingest, IngestError, IngestEvent, IngestSetup};
 use crate::learn::{Activity, Candidate, DeviceTurns, LearnError, LearnSetup, LearnerState, LearnerThread};
-use crate::model::EncoderSpec;
+use crate::model::{EncoderSpec, ModelError};
 use crate::registry::{CandidateSlot, GateCounters, GateStream, Provenance, Registry, RegistryError};
 use crate::replay::{ReplayBuffer, ReplayError};
 use crate::sample::image::ImageLimits;
@@ -54,6 +54,9 @@ impl StreamError {
             | Self::Replay(ReplayError::Io { .. })
             | Self::Registry(RegistryError::Durable(_)) => DISK,
             Self::Ingest(IngestError::Thread { .. }) | Self::Learn(LearnError::Thread { .. }) => THREADS,
+            Self::Learn(LearnError::Model(ModelError::Pretrained { .. })) => {
+                "give `learning.init` a folder of weights for `learning.encoder`, or leave it out"
+            }
             Self::Replay(ReplayError::Format { .. }) => {
                 "run the curiod that wrote it; if none did, move it out of the stream's folder, or restore a backup"
             }
@@ -324,7 +327,7 @@ fn deliver(gate: Arc<ArcSwapOption<CandidateSlot>>) -> impl Fn(Candidate) + Send
         let taken = gate
             .load()
             .as_ref()
-            .is_some_and(|slot| slot.put(provenance, candidate.student, candidate.teacher));
+            .is_some_and(|slot| slot.put(provenance, candidate.student, candidate.teacher, candidate.decoders));
         if !taken {
             warn!(%stream, step,
                 hint = "none in a reload; if it comes again, restart",

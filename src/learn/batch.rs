@@ -146,7 +146,12 @@ pub(super) struct Augmenters {
 
 impl Augmenters {
     /// Starts them: one that hands out, `threads` that render for a CPU; a GPU renders on its own.
-    pub(super) fn start(stream: &StreamName, px: u32, device: Device, threads: usize) -> Result<Self, LearnError> {
+    pub(super) fn start(
+        stream: &StreamName,
+        recipe: Recipe,
+        device: Device,
+        threads: usize,
+    ) -> Result<Self, LearnError> {
         let name = format!("augment-{stream}");
         let pool_name = name.clone();
         let failed = |source| LearnError::Thread {
@@ -160,7 +165,6 @@ impl Augmenters {
             .map_err(|error| failed(std::io::Error::other(error)))?;
         let (drafts, drafted) = bounded::<Draft>(BATCH_QUEUE_MAX);
         let (rendered, batches) = bounded(BATCH_QUEUE_MAX);
-        let recipe = Recipe::for_px(px);
         let thread = std::thread::Builder::new()
             .name(name.clone())
             .spawn(move || hand_out(&drafted, &rendered, &pool, recipe, device))

@@ -16,7 +16,7 @@ use super::{LearnError, LearnerSetup};
 use crate::config::LearningConfig;
 use crate::disk;
 use crate::durable::{self, DurableError};
-use crate::model::{Architecture, weights};
+use crate::model::{Architecture, Pretrained, weights};
 
 /// The version of the layout that this curiod writes and reads.
 const FORMAT_VERSION: u32 = 1;
@@ -160,7 +160,16 @@ impl Checkpoints {
                 Err(Unfit::Failed(error)) => return Err(error),
             }
         }
-        Ok((Learner::new(setup.clone())?, Cursors::default()))
+        let learner = Learner::new(setup.clone())?;
+        if let Some(dir) = &setup.config.init {
+            learner.continue_from(&Pretrained::read(dir, &setup.spec)?)?;
+        }
+        Ok((learner, Cursors::default()))
+    }
+
+    /// Whether there is none; what can not be listed is told by who needs it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.list().is_ok_and(|checkpoints| checkpoints.is_empty())
     }
 
     /// The checkpoints, the newest first.
@@ -237,7 +246,14 @@ fn load(path: &Path, setup: &LearnerSetup) -> Result<(Learner, Cursors), Unfit> 
             facts.objective, facts.architecture
         )));
     }
+    if setup.spec.is_of_one_size() && facts.image_px != setup.spec.image_px {
+        return Err(Unfit::Other(format!("it is for pictures of {} px", facts.image_px)));
+    }
     for (name, store) in stores(&learner) {
+        if CRITIC.contains(&name) && !facts.files.contains_key(name) {
+            info!(checkpoint = %path.display(), name, "the adversary is new to this checkpoint and starts untrained");
+            continue;
+        }
         let bytes = read(&path.join(name))?;
         if facts.files.get(name).map(String::as_str) != Some(blake3::hash(&bytes).to_hex().as_str()) {
             return Err(Unfit::Torn(format!("{name} does not match its hash")));
@@ -270,14 +286,28 @@ fn settings_hash(config: &LearningConfig) -> String {
     blake3::hash(&settings).to_hex()[..16].to_owned()
 }
 
+/// Files of an adversary: a checkpoint that was made without one is whole all the same.
+const CRITIC: [&str; 2] = ["critic.safetensors", "critic_optimiser.safetensors"];
+
 /// What is saved, by the name of its file.
-fn stores(learner: &Learner) -> [(&'static str, &VarStore); 4] {
-    [
+fn stores(learner: &Learner) -> Vec<(&'static str, &VarStore)> {
+    let mut stores = vec![
         ("encoder.safetensors", &learner.encoder),
         ("teacher.safetensors", &learner.teacher),
         ("heads.safetensors", &learner.heads),
         ("optimiser.safetensors", learner.optimiser.state()),
-    ]
+    ];
+    stores.extend(
+        learner
+            .teacher_decoder
+            .as_ref()
+            .map(|store| ("teacher_decoder.safetensors", store)),
+    );
+    if let Some(critic) = &learner.critic {
+        let files = [&critic.variables, critic.optimiser.state()];
+        stores.extend(CRITIC.into_iter().zip(files));
+    }
+    stores
 }
 
 fn failed(error: DurableError) -> LearnError {

@@ -10,7 +10,7 @@ use super::objective::{self, Built, Numerics, Objective, Views};
 use super::schedule::learning_rate;
 use super::{AdamW, Batch, Health, LearnError};
 use crate::config::LearningConfig;
-use crate::model::{EncoderSpec, weights};
+use crate::model::{Decoder, Decoders, EncoderSpec, Pretrained, weights};
 use crate::replay::Evidence;
 use crate::torch;
 
@@ -22,6 +22,9 @@ const FAILED_IN_A_ROW_MAX: u32 = 3;
 
 /// How much of the running loss one step replaces.
 const LOSS_RATE: f64 = 0.02;
+
+/// The critic's learning rate, as a share of the others' (Pathak et al. 2016, section 4: ten times lower).
+const CRITIC_RATE: f64 = 0.1;
 
 /// What a learner is made of.
 #[derive(Clone, Debug)]
@@ -58,7 +61,11 @@ pub struct Learner {
     pub(super) encoder: VarStore,
     pub(super) heads: VarStore,
     pub(super) teacher: VarStore,
-    /// The encoder's variables and the teacher's, pair by pair.
+    /// The teacher of the heads, where they are a decoder.
+    pub(super) teacher_decoder: Option<VarStore>,
+    /// An adversary, where the objective has one.
+    pub(super) critic: Option<Critic>,
+    /// The variables that have a teacher, and the teacher's, pair by pair.
     student_params: Vec<Tensor>,
     teacher_params: Vec<Tensor>,
     pub(super) optimiser: AdamW,
@@ -73,6 +80,12 @@ pub struct Learner {
     failed: u64,
 }
 
+/// An adversary's variables and its optimiser.
+pub(super) struct Critic {
+    pub(super) variables: VarStore,
+    pub(super) optimiser: AdamW,
+}
+
 impl Learner {
     /// A learner at step 0, its first weights from the seed.
     pub fn new(setup: LearnerSetup) -> Result<Self, LearnError> {
@@ -80,19 +93,43 @@ impl Learner {
             objective,
             encoder,
             heads,
-        } = objective::build(setup.config.objective, &setup.spec, setup.config.seed, setup.device)?;
+            is_decoder,
+            critic,
+        } = objective::build(&setup.config, &setup.spec, setup.device)?;
         let mut teacher = VarStore::new(setup.device);
         let _ = setup.spec.build(&teacher.root());
-        for store in [&encoder, &teacher] {
+        let mut teacher_decoder = is_decoder.then(|| VarStore::new(setup.device));
+        if let Some(store) = &teacher_decoder {
+            let _ = Decoder::new(&store.root(), &setup.spec);
+        }
+        for store in [&encoder, &heads, &teacher]
+            .into_iter()
+            .chain(&teacher_decoder)
+            .chain(&critic)
+        {
             lay_out(store)?;
         }
         weights::load_into(&teacher, &weights::export(&encoder)?)?;
         teacher.freeze();
-        let optimiser = AdamW::new(&[("encoder", &encoder), ("heads", &heads)], setup.config.weight_decay)?;
+        let (mut student_params, mut teacher_params) = (in_order(&encoder), in_order(&teacher));
+        if let Some(store) = &mut teacher_decoder {
+            weights::load_into(store, &weights::export(&heads)?)?;
+            store.freeze();
+            student_params.extend(in_order(&heads));
+            teacher_params.extend(in_order(store));
+        }
+        let decay = setup.config.weight_decay;
+        let optimiser = AdamW::new(&[("encoder", &encoder), ("heads", &heads)], decay)?;
+        let critic = critic
+            .map(|variables| -> Result<Critic, LearnError> {
+                let optimiser = AdamW::new(&[("critic", &variables)], decay)?;
+                Ok(Critic { variables, optimiser })
+            })
+            .transpose()?;
         Ok(Self {
             objective,
-            student_params: in_order(&encoder),
-            teacher_params: in_order(&teacher),
+            student_params,
+            teacher_params,
             numerics: Numerics {
                 device: setup.device,
                 bf16: torch::uses_bf16(setup.config.precision, setup.device),
@@ -101,6 +138,8 @@ impl Learner {
             encoder,
             heads,
             teacher,
+            teacher_decoder,
+            critic,
             optimiser,
             step: 0,
             rate_share: 1.0,
@@ -108,6 +147,12 @@ impl Learner {
             failed_in_a_row: 0,
             failed: 0,
         })
+    }
+
+    /// Takes over the weights of an encoder, for it and its teacher.
+    pub(super) fn continue_from(&self, pretrained: &Pretrained) -> Result<(), LearnError> {
+        pretrained.load_into(&self.encoder)?;
+        Ok(weights::load_into(&self.teacher, &weights::export(&self.encoder)?)?)
     }
 
     /// Steps done in the learner's life.
@@ -152,6 +197,12 @@ impl Learner {
         self.step += 1;
         if !(total.is_finite() && grad_norm.is_finite()) {
             return Ok(self.failed_step(total, grad_norm));
+        }
+        if let (Some(critic), Some(loss)) = (&mut self.critic, &loss.critic) {
+            // The others' loss left gradients in it. Where its own are no numbers nothing of it changes.
+            critic.optimiser.drop_gradients()?;
+            loss.f_backward()?;
+            let _ = critic.optimiser.update(CRITIC_RATE * rate)?;
         }
         self.failed_in_a_row = 0;
         self.loss = Some(self.loss.map_or(total, |mean| mean + LOSS_RATE * (total - mean)));
@@ -215,6 +266,17 @@ impl Learner {
         Ok((weights::export(&self.encoder)?, weights::export(&self.teacher)?))
     }
 
+    /// The weights of the decoders that would be published beside them, where the objective has one.
+    pub fn decoders(&self) -> Result<Option<Decoders>, LearnError> {
+        let of_both = |teacher: &VarStore| {
+            Ok(Decoders {
+                student: weights::export(&self.heads)?,
+                teacher: weights::export(teacher)?,
+            })
+        };
+        self.teacher_decoder.as_ref().map(of_both).transpose()
+    }
+
     /// The batch as tensors on the device.
     fn views(&self, batch: Batch) -> Result<Views, LearnError> {
         let device = self.setup.device;
@@ -224,6 +286,8 @@ impl Learner {
             images: batch.pixels.images(2 * batch.ids.len() as i64, batch.px, device)?,
             pictures: Tensor::from_slice(&pictures).f_to_device(device)?,
             weights: weights.to_kind(Kind::Float),
+            seed: self.setup.config.seed,
+            step: batch.step,
         })
     }
 }

@@ -6,17 +6,23 @@ mod adamw;
 pub mod augment;
 mod batch;
 mod checkpoint;
+mod critic;
 mod driven;
 mod health;
+mod holes;
+mod inpaint;
 mod learner;
+mod mae;
 mod objective;
 mod pace;
+mod pairs;
 mod run;
 mod schedule;
 mod simclr;
 mod surprise;
 mod thread;
 mod turns;
+mod vicreg;
 
 use std::path::PathBuf;
 
@@ -26,12 +32,15 @@ pub use batch::{Batch, Draft, Pixels};
 pub use checkpoint::checkpoint_facts;
 pub use driven::DrivenLearner;
 pub use health::Health;
+pub use inpaint::Inpaint;
 pub use learner::{Learner, LearnerSetup, StepReport};
+pub use mae::Mae;
 pub use objective::{Loss, Numerics, Objective, Views};
 pub use schedule::learning_rate;
 pub use simclr::{SimClr, nt_xent};
 pub use thread::{Activity, Candidate, LearnSetup, LearnerState, LearnerThread};
 pub use turns::DeviceTurns;
+pub use vicreg::VicReg;
 
 use crate::model::ModelError;
 use crate::replay::ReplayError;
@@ -47,6 +56,11 @@ pub enum LearnError {
     /// A network could not be built, saved or loaded.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// The objective and the encoder do not go together.
+    #[error(
+        "the objective `mae` hides patches from its encoder, which only a ViT can do without: set `learning.encoder`"
+    )]
+    NeedsVit,
     /// The replay buffer failed.
     #[error(transparent)]
     Replay(#[from] ReplayError),

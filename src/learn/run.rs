@@ -11,6 +11,7 @@ use tracing::{debug, error, info, warn};
 
 use super::batch::{Augmenters, Draft, importance};
 use super::checkpoint::{Checkpoints, Cursors};
+use super::objective::recipe;
 use super::pace::Pace;
 use super::thread::{Activity, Candidate, LearnSetup, Shared};
 use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport};
@@ -78,7 +79,8 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         if cursors.next_candidate == 0 {
             cursors.next_candidate = setup.publication.first_candidate_steps;
         }
-        let augmenters = Augmenters::start(&setup.stream, setup.spec.image_px, setup.device, setup.augment_threads)?;
+        let recipe = recipe(setup.config.objective, setup.spec.image_px);
+        let augmenters = Augmenters::start(&setup.stream, recipe, setup.device, setup.augment_threads)?;
         let saved_step = learner.steps();
         let now = Instant::now();
         Ok(Self {
@@ -274,6 +276,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             spec: self.setup.spec,
             student,
             teacher,
+            decoders: self.learner.decoders()?,
             watermark: self.replay.newest(),
             loss: self.learner.loss(),
         });

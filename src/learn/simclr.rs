@@ -2,12 +2,13 @@
 //! Where we differ: the temperature is 0.2 (MoCo v2), the projector's hidden layer is twice the encoder's width, and
 //! each picture's term may be weighted by importance.
 
-use tch::nn::{Init, LinearConfig, Module, Path, linear};
+use tch::nn::Path;
 use tch::{Kind, Tensor};
 
 use super::LearnError;
 use super::objective::{Loss, Numerics, Objective, Views};
-use crate::model::Encoder;
+use super::pairs::{deviation, unit};
+use crate::model::{Dense, Encoder};
 
 /// Temperature of the softmax over similarities.
 const TEMPERATURE: f64 = 0.2;
@@ -15,28 +16,20 @@ const TEMPERATURE: f64 = 0.2;
 /// Numbers of a projection.
 const PROJECTION: i64 = 128;
 
-/// Below this length a vector is taken for zero, not divided by.
-const LENGTH_MIN: f64 = 1e-12;
-
 /// The objective: an encoder and the projector whose output the loss compares.
 pub struct SimClr {
     encoder: Box<dyn Encoder>,
-    hidden: tch::nn::Linear,
-    output: tch::nn::Linear,
+    hidden: Dense,
+    output: Dense,
 }
 
 impl SimClr {
     /// The objective on this encoder; the projector's variables are added below `heads`.
     pub fn new(encoder: Box<dyn Encoder>, heads: &Path) -> Self {
         let dim = encoder.dim();
-        // First values are given to the whole store afterwards, by `model::initialise`.
-        let config = LinearConfig {
-            ws_init: Init::Const(0.0),
-            bs_init: Some(Init::Const(0.0)),
-            bias: true,
-        };
-        let hidden = linear(heads / "projector" / "hidden", dim, 2 * dim, config);
-        let output = linear(heads / "projector" / "output", 2 * dim, PROJECTION, config);
+        let projector = heads / "projector";
+        let hidden = Dense::new(&(&projector / "hidden"), dim, 2 * dim);
+        let output = Dense::new(&(&projector / "output"), 2 * dim, PROJECTION);
         Self {
             encoder,
             hidden,
@@ -68,6 +61,7 @@ impl Objective for SimClr {
             total,
             errors,
             features,
+            critic: None,
         })
     }
 }
@@ -91,22 +85,6 @@ pub fn nt_xent(z: &Tensor, pictures: &Tensor, weights: &Tensor) -> Tensor {
         .squeeze_dim(1); // [2B]
     let weights = Tensor::cat(&[weights, weights], 0); //                                             [2B]
     -(right * &weights).sum(Kind::Float) / weights.sum(Kind::Float)
-}
-
-/// Mean squared distance of a picture's two view embeddings from their mean: for unit vectors a quarter of the squared
-/// distance between them, 0 (alike) to 1 (opposite). `z`: [2B, D], unit rows; returns `[B]`.
-fn deviation(z: &Tensor) -> Tensor {
-    let pairs = z.chunk(2, 0); // 2 of [B, D]
-    (&pairs[0] - &pairs[1])
-        .square()
-        .sum_dim_intlist([1i64].as_slice(), false, Kind::Float)
-        / 4.0
-}
-
-/// Rows scaled to unit length.
-fn unit(z: &Tensor) -> Tensor {
-    let lengths = z.norm_scalaropt_dim(2, [1i64].as_slice(), true).clamp_min(LENGTH_MIN);
-    z / lengths
 }
 
 #[cfg(test)]
@@ -168,12 +146,5 @@ mod tests {
         let z = rows(&[1., 0., -1., 0., 1., 0., -1., 0.], 2);
         let loss = nt_xent(&z, &two_pictures(), &Tensor::ones([2], (Kind::Float, Device::Cpu))).double_value(&[]);
         assert!(loss < 1e-3, "{loss}");
-    }
-
-    #[test]
-    fn the_error_is_zero_for_equal_views_and_one_for_opposite_ones() {
-        let z = rows(&[1., 0., 0.6, 0.8, 1., 0., -0.6, -0.8], 2);
-        let errors = Vec::<f32>::try_from(deviation(&z)).unwrap();
-        assert!(errors[0].abs() < 1e-6 && (errors[1] - 1.0).abs() < 1e-6, "{errors:?}");
     }
 }

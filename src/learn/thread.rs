@@ -17,7 +17,7 @@ use super::run::Loop;
 use super::{DeviceTurns, Health, LearnError};
 use crate::config::{LearningConfig, PublicationConfig, SamplerKind};
 use crate::ids::{SampleId, StreamName};
-use crate::model::EncoderSpec;
+use crate::model::{Decoders, EncoderSpec, Pretrained};
 use crate::replay::ReplayBuffer;
 
 /// What a stream's learner is started with.
@@ -60,6 +60,8 @@ pub struct Candidate {
     pub student: Vec<u8>,
     /// The teacher's weights, as safetensors.
     pub teacher: Vec<u8>,
+    /// The weights of what fills holes beside either, where the objective has it.
+    pub decoders: Option<Decoders>,
     /// Every sample up to this one had arrived.
     pub watermark: SampleId,
     /// The loss, smoothed.
@@ -129,7 +131,8 @@ pub(super) struct Shared {
 }
 
 impl LearnerThread {
-    /// Resumes the newest checkpoint and starts to learn. `deliver` takes candidates and must not block.
+    /// Resumes the newest checkpoint and starts to learn. An error when there is none and the folder to continue from does
+    /// not fit. `deliver` takes candidates and must not block.
     pub fn start(
         setup: LearnSetup,
         replay: Arc<ReplayBuffer>,
@@ -137,6 +140,10 @@ impl LearnerThread {
         deliver: impl Fn(Candidate) + Send + 'static,
     ) -> Result<Self, LearnError> {
         let checkpoints = Checkpoints::open(&setup.checkpoints, setup.config.checkpoints_kept)?;
+        if let Some(dir) = setup.config.init.as_ref().filter(|_| checkpoints.is_empty()) {
+            // Read again by the thread that owns the network; what is wrong with it is said before anything starts.
+            Pretrained::read(dir, &setup.spec)?;
+        }
         let shared = Arc::new(Shared::default());
         let name = format!("learn-{}", setup.stream);
         let body = {

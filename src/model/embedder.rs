@@ -5,7 +5,7 @@
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use super::{Encoder, EncoderSpec, ModelError, PIXEL_MEAN, PIXEL_STD, initialise, weights};
+use super::{Decoder, Encoder, EncoderSpec, Hole, ModelError, PIXEL_MEAN, PIXEL_STD, initialise, weights};
 use crate::sample::ImageTile;
 use crate::sample::image::eval_view;
 
@@ -16,6 +16,8 @@ const PASS_MAX: usize = 64;
 /// A network for embedding, in float32. One thread owns it.
 pub struct Embedder {
     encoder: Box<dyn Encoder>,
+    /// Fills holes, where the network learnt to.
+    decoder: Option<Decoder>,
     device: Device,
     image_px: u32,
 }
@@ -42,8 +44,21 @@ impl Embedder {
         variables.freeze();
         Ok(Self {
             encoder,
+            decoder: None,
             device,
             image_px: spec.image_px,
+        })
+    }
+
+    /// The same network with the decoder that learnt beside it, the weights of a `decoder.safetensors`.
+    pub fn with_decoder(self, spec: &EncoderSpec, safetensors: &[u8]) -> Result<Self, ModelError> {
+        let mut variables = VarStore::new(self.device);
+        let decoder = Decoder::new(&variables.root(), spec);
+        weights::load_into(&variables, safetensors)?;
+        variables.freeze();
+        Ok(Self {
+            decoder: Some(decoder),
+            ..self
         })
     }
 
@@ -66,18 +81,51 @@ impl Embedder {
         Ok(embeddings)
     }
 
-    fn pass(&self, tiles: &[&ImageTile]) -> Result<Vec<f32>, ModelError> {
+    /// The picture as the network sees it, with what is in the hole replaced by what the network expects there; every
+    /// other pixel as it was. None when there is no decoder.
+    pub fn fill(&self, tile: &ImageTile, hole: Hole) -> Result<Option<ImageTile>, ModelError> {
+        let Some(decoder) = &self.decoder else { return Ok(None) };
         let _no_grad = tch::no_grad_guard();
+        let px = i64::from(self.image_px);
+        let mut mask = vec![0f32; (px * px) as usize];
+        hole.mark(&mut mask, self.image_px);
+        let hidden = Tensor::from_slice(&mask)
+            .f_view([1, 1, px, px])?
+            .f_to_device(self.device)?;
+        let seen = self.images(&[tile])? * (1.0 - hidden);
+        let painted = decoder.forward(&self.encoder.map(&seen)); //              [1, 3, px, px]
+        let painted = painted
+            .f_permute([0, 2, 3, 1])?
+            .f_to_kind(Kind::Float)?
+            .f_contiguous()?;
+        let mut values = vec![0f32; painted.numel()];
+        painted.f_copy_data(&mut values, painted.numel())?;
+        let mut filled = eval_view(tile, self.image_px);
+        for (index, byte) in filled.rgb.iter_mut().enumerate() {
+            if mask[index / 3] > 0.0 {
+                let value = values[index] * PIXEL_STD[index % 3] + PIXEL_MEAN[index % 3];
+                *byte = (value * 255.0).round().clamp(0.0, 255.0) as u8;
+            }
+        }
+        Ok(Some(filled))
+    }
+
+    /// Pictures as the network takes them: [B, 3, px, px], channels last in memory.
+    fn images(&self, tiles: &[&ImageTile]) -> Result<Tensor, ModelError> {
         let px = i64::from(self.image_px);
         let pixels: Vec<f32> = tiles
             .iter()
             .flat_map(|tile| normalised(eval_view(tile, self.image_px)))
             .collect();
-        let images = Tensor::from_slice(&pixels)
+        Ok(Tensor::from_slice(&pixels)
             .f_view([tiles.len() as i64, px, px, 3])?
-            .f_permute([0, 3, 1, 2])? // [B, 3, H, W], channels last in memory
-            .f_to_device(self.device)?;
-        let features = self.encoder.forward(&images);
+            .f_permute([0, 3, 1, 2])?
+            .f_to_device(self.device)?)
+    }
+
+    fn pass(&self, tiles: &[&ImageTile]) -> Result<Vec<f32>, ModelError> {
+        let _no_grad = tch::no_grad_guard();
+        let features = self.encoder.forward(&self.images(tiles)?);
         // The floor keeps a zero vector zero instead of dividing by it.
         let lengths = features
             .f_norm_scalaropt_dim(2, [1i64].as_slice(), true)?

@@ -1,21 +1,31 @@
 //! Networks: how an encoder is built, named, saved, loaded and used for embeddings.
 //! Invariant: variables bear timm's names and shapes, so that what is written here loads there and the other way round.
 
+mod decoder;
 mod embedder;
+mod hole;
 mod init;
+mod layers;
+mod pretrained;
 mod resnet;
 mod spectrum;
+pub mod vit;
 pub mod weights;
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
+pub use decoder::{Decoder, Decoders};
 pub use embedder::Embedder;
+pub use hole::Hole;
 pub use init::initialise;
+pub use layers::{Dense, LayerNorm};
+pub use pretrained::Pretrained;
 pub use resnet::Resnet;
 pub use spectrum::{effective_rank, spread};
+pub use vit::Vit;
 
-use crate::config::{EncoderKind, LearningConfig};
+use crate::config::{EncoderKind, LearningConfig, ObjectiveKind};
 use crate::torch::TorchError;
 
 /// Mean of each channel (red, green, blue; 0 to 1) that is subtracted from a picture: ImageNet's, as timm does.
@@ -33,6 +43,14 @@ pub enum ModelError {
     /// The bytes are not the weights of this network; nothing was changed.
     #[error("the weights do not fit the network: {0}")]
     Weights(String),
+    /// A folder holds no weights to continue from.
+    #[error("learning can not continue from {}: {reason}", dir.display())]
+    Pretrained {
+        /// The folder.
+        dir: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 impl From<tch::TchError> for ModelError {
@@ -49,6 +67,14 @@ pub enum Architecture {
     ResnetTiny,
     /// ResNet-18 with GroupNorm.
     Resnet18,
+    /// ResNet-50 with GroupNorm.
+    Resnet50,
+    /// ViT-Ti.
+    VitTiny,
+    /// ViT-S.
+    VitSmall,
+    /// ViT-B.
+    VitBase,
 }
 
 /// Everything that decides an encoder's variables and its input: no choice is left open in it.
@@ -61,18 +87,25 @@ pub struct EncoderSpec {
 }
 
 impl EncoderSpec {
-    /// What the configuration asks for on this device: `auto` and 0 are replaced by the defaults of the device and the
-    /// network.
+    /// What the configuration asks for on this device: `auto` and 0 are replaced by the defaults of the device, the
+    /// objective and the network.
     pub fn resolve(config: &LearningConfig, device: Device) -> Self {
+        let needs_vit = config.objective == ObjectiveKind::Mae;
         let architecture = match config.encoder {
             EncoderKind::ResnetTiny => Architecture::ResnetTiny,
             EncoderKind::Resnet18 => Architecture::Resnet18,
+            EncoderKind::Resnet50 => Architecture::Resnet50,
+            EncoderKind::VitTiny => Architecture::VitTiny,
+            EncoderKind::VitSmall => Architecture::VitSmall,
+            EncoderKind::VitBase => Architecture::VitBase,
+            EncoderKind::Auto if needs_vit && device.is_cuda() => Architecture::VitSmall,
+            EncoderKind::Auto if needs_vit => Architecture::VitTiny,
             EncoderKind::Auto if device.is_cuda() => Architecture::Resnet18,
             EncoderKind::Auto => Architecture::ResnetTiny,
         };
         let image_px = match (config.image_px, architecture) {
-            (0, Architecture::ResnetTiny) => 64,
-            (0, Architecture::Resnet18) => 224,
+            (0, Architecture::ResnetTiny | Architecture::VitTiny) => 64,
+            (0, _) => 224,
             (asked, _) => asked,
         };
         Self { architecture, image_px }
@@ -80,30 +113,63 @@ impl EncoderSpec {
 
     /// Builds the network; its variables, zero until [`initialise`]d or loaded, are added below `path`.
     pub fn build(&self, path: &nn::Path) -> Box<dyn Encoder> {
-        Box::new(Resnet::new(path, &self.plan()))
+        match self.plan() {
+            Plan::Resnet(plan) => Box::new(Resnet::new(path, &plan)),
+            Plan::Vit(plan) => Box::new(Vit::new(path, &plan, self.image_px)),
+        }
     }
 
-    /// Samples of one step: what the configuration asks for, or the network's own number.
+    /// Builds the network as [`build`](Self::build) does, for who must show it a part of a picture's patches. None where
+    /// it is no ViT.
+    pub fn build_vit(&self, path: &nn::Path) -> Option<Vit> {
+        match self.plan() {
+            Plan::Resnet(_) => None,
+            Plan::Vit(plan) => Some(Vit::new(path, &plan, self.image_px)),
+        }
+    }
+
+    /// Samples of one step: what the configuration asks for, or the network's own number: what a GPU of 80 GB holds twice
+    /// (two views) at 224 pixels, and what a CPU does in seconds for the tiny ones.
     pub fn batch(&self, config: &LearningConfig) -> usize {
         match (config.batch, self.architecture) {
-            (0, Architecture::ResnetTiny) => 128,
-            (0, Architecture::Resnet18) => 256,
+            (0, Architecture::Resnet18 | Architecture::VitSmall) => 256,
+            (0, _) => 128,
             (asked, _) => asked,
         }
     }
 
     /// Dimensions of its embeddings.
     pub fn dim(&self) -> i64 {
-        self.plan().dim()
+        match self.plan() {
+            Plan::Resnet(plan) => plan.dim(),
+            Plan::Vit(plan) => plan.dim,
+        }
+    }
+
+    /// Places along each side of its [map](Encoder::map).
+    pub fn map_side(&self) -> i64 {
+        match self.plan() {
+            Plan::Resnet(plan) => plan.map_side(self.image_px.into()),
+            Plan::Vit(_) => i64::from(self.image_px / vit::patch_px(self.image_px)),
+        }
+    }
+
+    /// Whether its variables depend on the size of its pictures: a ViT has a place for each patch.
+    pub fn is_of_one_size(&self) -> bool {
+        matches!(self.plan(), Plan::Vit(_))
     }
 
     /// The `config.json` from which timm builds the same network.
     pub fn timm_config(&self) -> serde_json::Value {
         let px = self.image_px;
+        let (architecture, model_args, first_conv, classifier) = match self.plan() {
+            Plan::Resnet(plan) => (plan.architecture, plan.timm_args(), plan.first_conv(), "fc"),
+            Plan::Vit(plan) => (plan.architecture, vit::timm_args(px), "patch_embed.proj", "head"),
+        };
         let pretrained_cfg = serde_json::json!({
             "custom_load": false,
             "input_size": [3, px, px],
-            "fixed_input_size": false,
+            "fixed_input_size": self.is_of_one_size(),
             "interpolation": "bilinear",
             "crop_pct": 1.0,
             "crop_mode": "center",
@@ -111,25 +177,35 @@ impl EncoderSpec {
             "std": PIXEL_STD.map(short_f64),
             "num_classes": 0,
             "pool_size": null,
-            "first_conv": self.plan().first_conv(),
-            "classifier": "fc",
+            "first_conv": first_conv,
+            "classifier": classifier,
         });
         serde_json::json!({
-            "architecture": "resnet18",
+            "architecture": architecture,
             "num_classes": 0,
             "num_features": self.dim(),
             "global_pool": "avg",
-            "model_args": self.plan().timm_args(),
+            "model_args": model_args,
             "pretrained_cfg": pretrained_cfg,
         })
     }
 
-    fn plan(&self) -> resnet::Plan {
+    fn plan(&self) -> Plan {
         match self.architecture {
-            Architecture::ResnetTiny => resnet::TINY,
-            Architecture::Resnet18 => resnet::RESNET18,
+            Architecture::ResnetTiny => Plan::Resnet(resnet::TINY),
+            Architecture::Resnet18 => Plan::Resnet(resnet::RESNET18),
+            Architecture::Resnet50 => Plan::Resnet(resnet::RESNET50),
+            Architecture::VitTiny => Plan::Vit(vit::TINY),
+            Architecture::VitSmall => Plan::Vit(vit::SMALL),
+            Architecture::VitBase => Plan::Vit(vit::BASE),
         }
     }
+}
+
+/// The shape of a network, of either family.
+enum Plan {
+    Resnet(resnet::Plan),
+    Vit(vit::Plan),
 }
 
 /// The double whose shortest decimal is the float's: 0.485, not 0.48500001430511475.
@@ -142,9 +218,20 @@ pub trait Encoder: Send {
     /// Dimensions of its features.
     fn dim(&self) -> i64;
 
-    /// `images` [B, 3, H, W], normalised by [`PIXEL_MEAN`] and [`PIXEL_STD`], in any memory layout, to pooled features
-    /// [B, D], float32, not of unit length.
-    fn forward(&self, images: &Tensor) -> Tensor;
+    /// `images` [B, 3, H, W], normalised by [`PIXEL_MEAN`] and [`PIXEL_STD`], in any memory layout, to features of places:
+    /// [B, D, h, w].
+    fn map(&self, images: &Tensor) -> Tensor;
+
+    /// `images` as for [`map`](Self::map) to features of pictures, the mean of their places': [B, D], float32, not of unit
+    /// length.
+    fn forward(&self, images: &Tensor) -> Tensor {
+        pooled(&self.map(images))
+    }
+}
+
+/// The mean over places: [B, D, h, w] to [B, D], float32.
+pub fn pooled(map: &Tensor) -> Tensor {
+    map.mean_dim([2i64, 3].as_slice(), false, Kind::Float)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //! replayed samples. Basic blocks; variables are named as in `timm.models.resnet`.
 //! Where we differ from timm: the last norm of a block starts at 1, as in the paper, not at 0.
 
+use tch::Tensor;
 use tch::nn::{Init, Path};
-use tch::{Kind, Tensor};
 
 use super::Encoder;
 
@@ -31,9 +31,32 @@ pub(super) enum Norm {
     ThirtyTwo,
 }
 
+/// What a block is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Two 3x3 convolutions.
+    Basic,
+    /// 1x1, 3x3 with the stride, and 1x1 to four times the stage's channels.
+    Bottleneck,
+}
+
+impl Kind {
+    /// Channels that a block of a stage of `channels` puts out.
+    fn outputs(self, channels: i64) -> i64 {
+        match self {
+            Self::Basic => channels,
+            Self::Bottleneck => 4 * channels,
+        }
+    }
+}
+
 /// A ResNet's shape.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
+    /// timm's network of the same blocks.
+    pub architecture: &'static str,
+    /// What a block is made of.
+    pub block: Kind,
     /// Blocks of each stage.
     pub layers: [i64; 4],
     /// Channels of each stage.
@@ -46,6 +69,8 @@ pub(super) struct Plan {
 
 /// About 20 million multiplications for a 64x64 picture, 1.2 million weights.
 pub(super) const TINY: Plan = Plan {
+    architecture: "resnet18",
+    block: Kind::Basic,
     layers: [1, 1, 1, 1],
     channels: [32, 64, 128, 256],
     stem: Stem::Deep { width: 16 },
@@ -54,15 +79,38 @@ pub(super) const TINY: Plan = Plan {
 
 /// The paper's ResNet-18: 11.2 million weights.
 pub(super) const RESNET18: Plan = Plan {
+    architecture: "resnet18",
+    block: Kind::Basic,
     layers: [2, 2, 2, 2],
     channels: [64, 128, 256, 512],
     stem: Stem::Plain,
     norm: Norm::ThirtyTwo,
 };
 
+/// The paper's ResNet-50, timm's `resnet50_gn`: 23.5 million weights.
+pub(super) const RESNET50: Plan = Plan {
+    architecture: "resnet50",
+    block: Kind::Bottleneck,
+    layers: [3, 4, 6, 3],
+    ..RESNET18
+};
+
 impl Plan {
     pub(super) fn dim(&self) -> i64 {
-        self.channels[3]
+        self.block.outputs(self.channels[3])
+    }
+
+    /// Pixels of each side of the map that a picture of `image_px` gives: five times halved, rounded up.
+    pub(super) fn map_side(&self, image_px: i64) -> i64 {
+        (0..5).fold(image_px, |side, _| (side + 1) / 2)
+    }
+
+    /// timm's name of the norm.
+    pub(super) fn norm_layer(&self) -> &'static str {
+        match self.norm {
+            Norm::One => "groupnorm1",
+            Norm::ThirtyTwo => "groupnorm",
+        }
     }
 
     /// timm's name of the convolution that sees the picture.
@@ -73,12 +121,8 @@ impl Plan {
         }
     }
 
-    /// What timm's `resnet18` must be told to be this network.
+    /// What timm's network must be told to be this one.
     pub(super) fn timm_args(&self) -> serde_json::Value {
-        let norm_layer = match self.norm {
-            Norm::One => "groupnorm1",
-            Norm::ThirtyTwo => "groupnorm",
-        };
         let (stem_type, stem_width) = match self.stem {
             Stem::Plain => ("", 64),
             Stem::Deep { width } => ("deep", width),
@@ -88,7 +132,7 @@ impl Plan {
             "channels": self.channels,
             "stem_type": stem_type,
             "stem_width": stem_width,
-            "norm_layer": norm_layer,
+            "norm_layer": self.norm_layer(),
         })
     }
 }
@@ -133,8 +177,8 @@ impl Resnet {
             let stage_path = path / format!("layer{}", stage + 1);
             for index in 0..count {
                 let stride = if stage > 0 && index == 0 { 2 } else { 1 };
-                blocks.push(Block::new(&(&stage_path / index), plan.norm, inputs, channels, stride));
-                inputs = channels;
+                blocks.push(Block::new(&(&stage_path / index), plan, inputs, channels, stride));
+                inputs = plan.block.outputs(channels);
             }
         }
         Self {
@@ -150,51 +194,65 @@ impl Encoder for Resnet {
         self.dim
     }
 
-    fn forward(&self, images: &Tensor) -> Tensor {
-        let mut x = images.shallow_clone(); //                     [B, 3, H, W]
+    fn map(&self, images: &Tensor) -> Tensor {
+        let mut x = images.shallow_clone(); //        [B, 3, H, W]
         for layer in &self.stem {
             x = layer.forward(&x).relu_();
         }
-        x = x.max_pool2d(3, 2, 1, 1, false); //                    [B, C, H/4, W/4]
+        x = x.max_pool2d(3, 2, 1, 1, false); //       [B, C, H/4, W/4]
         for block in &self.blocks {
             x = block.forward(&x);
         }
-        x.mean_dim([2i64, 3].as_slice(), false, Kind::Float) //    [B, D]
+        x //                                          [B, D, H/32, W/32]
     }
 }
 
-/// Two 3x3 convolutions and a way around them.
+/// Convolutions and a way around them.
 #[derive(Debug)]
 struct Block {
-    first: ConvNorm,
-    second: ConvNorm,
+    layers: Vec<ConvNorm>,
+    last: ConvNorm,
     shortcut: Option<ConvNorm>,
 }
 
 impl Block {
-    fn new(path: &Path, norm: Norm, inputs: i64, outputs: i64, stride: i64) -> Self {
+    fn new(path: &Path, plan: &Plan, inputs: i64, channels: i64, stride: i64) -> Self {
+        let layer = |number: i64, inputs: i64, outputs: i64, side: i64, stride: i64| {
+            ConvNorm(
+                Conv::new(&(path / format!("conv{number}")), inputs, outputs, side, stride),
+                GroupNorm::new(&(path / format!("bn{number}")), plan.norm, outputs),
+            )
+        };
+        let outputs = plan.block.outputs(channels);
         let shortcut = (stride != 1 || inputs != outputs).then(|| {
             let path = path / "downsample";
             ConvNorm(
                 Conv::new(&(&path / 0), inputs, outputs, 1, stride),
-                GroupNorm::new(&(&path / 1), norm, outputs),
+                GroupNorm::new(&(&path / 1), plan.norm, outputs),
             )
         });
-        Self {
-            first: ConvNorm(
-                Conv::new(&(path / "conv1"), inputs, outputs, 3, stride),
-                GroupNorm::new(&(path / "bn1"), norm, outputs),
+        let (layers, last) = match plan.block {
+            Kind::Basic => (
+                vec![layer(1, inputs, channels, 3, stride)],
+                layer(2, channels, outputs, 3, 1),
             ),
-            second: ConvNorm(
-                Conv::new(&(path / "conv2"), outputs, outputs, 3, 1),
-                GroupNorm::new(&(path / "bn2"), norm, outputs),
+            Kind::Bottleneck => (
+                vec![
+                    layer(1, inputs, channels, 1, 1),
+                    layer(2, channels, channels, 3, stride),
+                ],
+                layer(3, channels, outputs, 1, 1),
             ),
-            shortcut,
-        }
+        };
+        Self { layers, last, shortcut }
     }
 
     fn forward(&self, x: &Tensor) -> Tensor {
-        let y = self.second.forward(&self.first.forward(x).relu_());
+        let mut y = x.shallow_clone();
+        for layer in &self.layers {
+            y = layer.forward(&y).relu_();
+        }
+        let y = self.last.forward(&y);
         match &self.shortcut {
             Some(shortcut) => (y + shortcut.forward(x)).relu_(),
             None => (y + x).relu_(),

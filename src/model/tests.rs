@@ -1,5 +1,7 @@
 //! The room's promises: names, seeds, weights on disk, embeddings.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tch::nn::VarStore;
@@ -11,6 +13,15 @@ const TINY: EncoderSpec = EncoderSpec {
     architecture: Architecture::ResnetTiny,
     image_px: 64,
 };
+
+/// One of each kind, and of each plan that is cheap to build.
+const ALL: [Architecture; 5] = [
+    Architecture::ResnetTiny,
+    Architecture::Resnet18,
+    Architecture::Resnet50,
+    Architecture::VitTiny,
+    Architecture::VitSmall,
+];
 
 fn store(spec: &EncoderSpec, seed: u64) -> VarStore {
     let variables = VarStore::new(Device::Cpu);
@@ -35,7 +46,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn exported_weights_load_into_another_network_and_give_the_same_bytes() {
-    for architecture in [Architecture::ResnetTiny, Architecture::Resnet18] {
+    for architecture in ALL {
         let spec = EncoderSpec { architecture, ..TINY };
         let bytes = weights::export(&store(&spec, 1)).unwrap();
         let other = store(&spec, 2);
@@ -106,6 +117,144 @@ fn auto_is_tiny_on_the_cpu_and_resnet18_on_cuda() {
         image_px: 224,
     };
     assert_eq!(EncoderSpec::resolve(&config, Device::Cuda(0)), cuda);
+    let mae = LearningConfig {
+        objective: ObjectiveKind::Mae,
+        ..config
+    };
+    for (device, architecture) in [
+        (Device::Cpu, Architecture::VitTiny),
+        (Device::Cuda(0), Architecture::VitSmall),
+    ] {
+        assert_eq!(EncoderSpec::resolve(&mae, device).architecture, architecture);
+    }
+}
+
+#[test]
+fn a_map_has_the_places_that_are_told_and_its_mean_is_the_features() {
+    let _no_grad = tch::no_grad_guard();
+    for (architecture, px) in [
+        (Architecture::ResnetTiny, 32),
+        (Architecture::ResnetTiny, 90),
+        (Architecture::Resnet50, 64),
+        (Architecture::VitTiny, 64),
+        (Architecture::VitTiny, 112),
+    ] {
+        let spec = EncoderSpec {
+            architecture,
+            image_px: px,
+        };
+        let variables = VarStore::new(Device::Cpu);
+        let encoder = spec.build(&variables.root());
+        initialise(&variables, 1).unwrap();
+        let images = Tensor::arange(2 * 3 * i64::from(px * px), (Kind::Float, Device::Cpu))
+            .view([2, 3, i64::from(px), i64::from(px)])
+            .sin();
+        let (map, side) = (encoder.map(&images), spec.map_side());
+        assert_eq!(map.size(), [2, spec.dim(), side, side], "{spec:?}");
+        let mean = map.mean_dim([2i64, 3].as_slice(), false, Kind::Float);
+        assert!((encoder.forward(&images) - mean).abs().max().double_value(&[]) < 1e-5);
+
+        let store = VarStore::new(Device::Cpu);
+        let decoder = Decoder::new(&store.root(), &spec);
+        initialise(&store, 2).unwrap();
+        assert_eq!(decoder.forward(&map).size(), images.size(), "{spec:?}");
+    }
+}
+
+#[test]
+fn a_vit_tells_places_apart() {
+    let _no_grad = tch::no_grad_guard();
+    let spec = EncoderSpec {
+        architecture: Architecture::VitTiny,
+        ..TINY
+    };
+    let variables = VarStore::new(Device::Cpu);
+    let vit = spec.build_vit(&variables.root()).unwrap();
+    initialise(&variables, 1).unwrap();
+    let blank = vit.patches(&Tensor::zeros([1, 3, 64, 64], (Kind::Float, Device::Cpu)));
+    let apart = blank.get(0).pdist(2.0).min().double_value(&[]);
+    assert!(apart > 0.1, "two places are {apart} apart");
+    // What is kept of the patches may come in any order: a place goes with its patch.
+    let kept = vit.encode(&blank.narrow(1, 3, 5));
+    let turned = vit.encode(&blank.narrow(1, 3, 5).flip([1])).flip([1]);
+    assert!((kept - turned).abs().max().double_value(&[]) < 1e-4);
+    assert!(TINY.build_vit(&VarStore::new(Device::Cpu).root()).is_none());
+}
+
+/// A folder with these weights and what `config.json` says of them.
+fn folder(spec: &EncoderSpec, weights: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = spec.timm_config();
+    change(&mut config);
+    std::fs::write(dir.path().join("model.safetensors"), weights).unwrap();
+    std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+    dir
+}
+
+#[test]
+fn weights_to_continue_from_are_taken_whole_or_refused_with_a_reason() {
+    let resnet18 = EncoderSpec {
+        architecture: Architecture::Resnet18,
+        ..TINY
+    };
+    let bytes = weights::export(&store(&TINY, 5)).unwrap();
+    let fits = folder(&TINY, &bytes, |_| {});
+    let variables = store(&TINY, 1);
+    Pretrained::read(fits.path(), &TINY)
+        .unwrap()
+        .load_into(&variables)
+        .unwrap();
+    assert_eq!(weights::export(&variables).unwrap(), bytes);
+
+    // A classifier is left out.
+    let with_classifier = VarStore::new(Device::Cpu);
+    TINY.build(&with_classifier.root());
+    let _ = with_classifier
+        .root()
+        .sub("fc")
+        .var("weight", &[10, 256], nn::Init::Const(0.0));
+    initialise(&with_classifier, 5).unwrap();
+    let classified = folder(&TINY, &weights::export(&with_classifier).unwrap(), |_| {});
+    Pretrained::read(classified.path(), &TINY)
+        .unwrap()
+        .load_into(&variables)
+        .unwrap();
+    assert_eq!(weights::export(&variables).unwrap(), bytes);
+
+    let larger = EncoderSpec {
+        image_px: 96,
+        architecture: Architecture::VitTiny,
+    };
+    let vit = EncoderSpec { image_px: 64, ..larger };
+    for (dir, spec, said) in [
+        (&fits, &resnet18, "its norm is groupnorm1"),
+        (
+            &folder(&TINY, &bytes, |config| {
+                config["model_args"]["norm_layer"] = serde_json::Value::Null
+            }),
+            &TINY,
+            "its norm is batchnorm",
+        ),
+        (&folder(&resnet18, &bytes, |_| {}), &resnet18, "`"),
+        (
+            &folder(&vit, &weights::export(&store(&vit, 1)).unwrap(), |_| {}),
+            &larger,
+            "pos_embed",
+        ),
+        (
+            &folder(&vit, &weights::export(&store(&vit, 1)).unwrap(), |config| {
+                config["architecture"] = "deit_tiny_patch16_224".into();
+            }),
+            &vit,
+            "it is of `deit_tiny_patch16_224`",
+        ),
+        (&folder(&TINY, b"rubbish", |_| {}), &TINY, "the network is ResnetTiny"),
+        (&tempfile::tempdir().unwrap(), &TINY, "config.json"),
+    ] {
+        let refused = Pretrained::read(dir.path(), spec).unwrap_err().to_string();
+        assert!(refused.contains(said), "{refused:?} does not say {said:?}");
+        assert!(refused.contains("learning can not continue from"), "{refused:?}");
+    }
 }
 
 /// Needs `CURIOD_TEST_PYTHON`, a Python with timm.
@@ -115,41 +264,119 @@ fn timm_loads_the_weights_and_gives_the_same_embeddings() {
         eprintln!("skipped: CURIOD_TEST_PYTHON names no Python with timm");
         return;
     };
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/timm_parity.py");
     for spec in [
         TINY,
         EncoderSpec {
             architecture: Architecture::Resnet18,
             image_px: 96,
         },
+        EncoderSpec {
+            architecture: Architecture::Resnet50,
+            image_px: 64,
+        },
+        EncoderSpec {
+            architecture: Architecture::VitTiny,
+            image_px: 64,
+        },
+        EncoderSpec {
+            architecture: Architecture::VitSmall,
+            image_px: 112,
+        },
     ] {
-        let dir = tempfile::tempdir().unwrap();
         let bytes = weights::export(&store(&spec, 3)).unwrap();
-        std::fs::write(dir.path().join("model.safetensors"), &bytes).unwrap();
-        std::fs::write(dir.path().join("config.json"), spec.timm_config().to_string()).unwrap();
-        let pictures: Vec<_> = [(64, 64), (32, 32), (90, 70), (128, 200)]
-            .iter()
-            .zip(0..)
-            .map(|(&(width, height), number)| picture(width, height, number))
-            .collect();
-        let mut command = Command::new(&python);
-        command.arg(script).arg(dir.path());
-        for (number, tile) in pictures.iter().enumerate() {
-            let path = dir.path().join(format!("{number}.png"));
-            image::RgbImage::from_raw(tile.width.into(), tile.height.into(), tile.rgb.clone())
-                .unwrap()
-                .save(&path)
-                .unwrap();
-            command.arg(path);
-        }
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let theirs: Vec<Vec<f32>> = serde_json::from_slice(&output.stdout).unwrap();
+        let dir = folder(&spec, &bytes, |_| {});
+        // What else a generation's folder holds must not mislead timm.
+        std::fs::write(dir.path().join("decoder.safetensors"), b"of no concern to timm").unwrap();
+        let (pictures, files) = picture_files(dir.path());
+        let theirs = run(&python, "timm_parity.py", dir.path(), &[], &files);
         let embedder = Embedder::open(&spec, &bytes, Device::Cpu).unwrap();
         let ours = embedder.embed(&pictures.iter().collect::<Vec<_>>()).unwrap();
-        for (ours, theirs) in ours.chunks(embedder.dim()).zip(&theirs) {
-            let cosine = cosine(ours, theirs);
-            assert!(cosine > 0.9999, "cosine {cosine}");
-        }
+        agree(&ours, &theirs, &format!("{spec:?}"));
+    }
+}
+
+/// timm saves a network, classifier and all; we continue from it and publish it; timm loads that.
+#[test]
+fn weights_that_timm_saved_come_back_to_timm_as_they_were() {
+    let Some(python) = std::env::var_os("CURIOD_TEST_PYTHON") else {
+        eprintln!("skipped: CURIOD_TEST_PYTHON names no Python with timm");
+        return;
+    };
+    for (name, spec) in [
+        (
+            "resnet50_gn",
+            EncoderSpec {
+                architecture: Architecture::Resnet50,
+                image_px: 64,
+            },
+        ),
+        (
+            "vit_tiny_patch16_224",
+            EncoderSpec {
+                architecture: Architecture::VitTiny,
+                image_px: 224,
+            },
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let (pictures, files) = picture_files(dir.path());
+        let theirs = run(&python, "timm_save.py", dir.path(), &[name], &files);
+        let variables = store(&spec, 1);
+        Pretrained::read(dir.path(), &spec)
+            .unwrap()
+            .load_into(&variables)
+            .unwrap();
+        let bytes = weights::export(&variables).unwrap();
+        let embedder = Embedder::open(&spec, &bytes, Device::Cpu).unwrap();
+        let ours = embedder.embed(&pictures.iter().collect::<Vec<_>>()).unwrap();
+        agree(&ours, &theirs, name);
+        let published = folder(&spec, &bytes, |_| {});
+        agree(
+            &ours,
+            &run(&python, "timm_parity.py", published.path(), &[], &files),
+            name,
+        );
+    }
+}
+
+/// Pictures of several sizes, and their files in the folder.
+fn picture_files(dir: &Path) -> (Vec<ImageTile>, Vec<PathBuf>) {
+    let sizes = [(64, 64), (32, 32), (90, 70), (128, 200)];
+    let pictures: Vec<_> = sizes
+        .iter()
+        .zip(0..)
+        .map(|(&(width, height), number)| picture(width, height, number))
+        .collect();
+    let save = |(number, tile): (usize, &ImageTile)| {
+        let path = dir.join(format!("{number}.png"));
+        image::RgbImage::from_raw(tile.width.into(), tile.height.into(), tile.rgb.clone())
+            .unwrap()
+            .save(&path)
+            .unwrap();
+        path
+    };
+    let files = pictures.iter().enumerate().map(save).collect();
+    (pictures, files)
+}
+
+/// The vectors that a Python script prints for a folder and pictures.
+fn run(python: &OsStr, script: &str, dir: &Path, arguments: &[&str], files: &[PathBuf]) -> Vec<Vec<f32>> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
+    let output = Command::new(python)
+        .arg(script)
+        .arg(dir)
+        .args(arguments)
+        .args(files)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn agree(ours: &[f32], theirs: &[Vec<f32>], what: &str) {
+    assert_eq!(ours.len(), theirs.len() * theirs[0].len());
+    for (ours, theirs) in ours.chunks(theirs[0].len()).zip(theirs) {
+        let cosine = cosine(ours, theirs);
+        assert!(cosine > 0.9999, "{what}: cosine {cosine}");
     }
 }

@@ -32,13 +32,51 @@ pub fn export(variables: &VarStore) -> Result<Vec<u8>, ModelError> {
 /// Loads the bytes of a safetensors file into the store's variables. An error, with nothing changed, when the bytes hold
 /// a variable too many, too few, of another shape or of another type than float32.
 pub fn load_into(variables: &VarStore, bytes: &[u8]) -> Result<(), ModelError> {
+    load_known(variables, bytes, |_| false)
+}
+
+/// As [`load_into`], but variables of the file whose names are to be `ignored` may be too many.
+pub fn load_known(variables: &VarStore, bytes: &[u8], ignored: impl Fn(&str) -> bool) -> Result<(), ModelError> {
     let file = SafeTensors::deserialize(bytes).map_err(unfit)?;
+    let pairs = pairs(variables, &file, ignored)?.0;
+    let _no_grad = tch::no_grad_guard();
+    for (mut variable, view) in pairs {
+        let shape = variable.size();
+        variable.f_copy_(&Tensor::from_slice(&floats_of(view.data())).f_view(shape.as_slice())?)?;
+    }
+    Ok(())
+}
+
+/// Whether [`load_known`] would load these bytes; which of their variables it would ignore.
+pub fn compare(variables: &VarStore, bytes: &[u8], ignored: impl Fn(&str) -> bool) -> Result<Vec<String>, ModelError> {
+    let file = SafeTensors::deserialize(bytes).map_err(unfit)?;
+    Ok(pairs(variables, &file, ignored)?.1)
+}
+
+/// A variable of a network, and its values in a file.
+type Pair<'a> = (Tensor, TensorView<'a>);
+
+/// Every variable with its values in the file, and the names that are ignored.
+fn pairs<'a>(
+    variables: &VarStore,
+    file: &SafeTensors<'a>,
+    ignored: impl Fn(&str) -> bool,
+) -> Result<(Vec<Pair<'a>>, Vec<String>), ModelError> {
     let variables = variables.variables();
-    if let Some(name) = file.names().into_iter().find(|&name| !variables.contains_key(name)) {
+    let (mut left_out, strange): (Vec<_>, Vec<_>) = file
+        .names()
+        .into_iter()
+        .filter(|&name| !variables.contains_key(name))
+        .map(str::to_owned)
+        .partition(|name| ignored(name));
+    if let Some(name) = strange.iter().min() {
         return Err(ModelError::Weights(format!("the file's `{name}` is unknown")));
     }
+    left_out.sort();
     let mut pairs = Vec::with_capacity(variables.len());
-    for (name, variable) in variables {
+    let mut named: Vec<_> = variables.into_iter().collect();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, variable) in named {
         let view = file
             .tensor(&name)
             .map_err(|_| ModelError::Weights(format!("the file lacks `{name}`")))?;
@@ -50,13 +88,9 @@ pub fn load_into(variables: &VarStore, bytes: &[u8]) -> Result<(), ModelError> {
                 variable.size()
             )));
         }
-        pairs.push((variable, floats_of(view.data()), shape));
+        pairs.push((variable, view));
     }
-    let _no_grad = tch::no_grad_guard();
-    for (mut variable, values, shape) in pairs {
-        variable.f_copy_(&Tensor::from_slice(&values).f_view(shape.as_slice())?)?;
-    }
-    Ok(())
+    Ok((pairs, left_out))
 }
 
 /// The tensor's values as little-endian float32, rows first whatever its layout in memory.

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::PublicationConfig;
 use crate::gate::{Gate, GateError, Incumbent, Network, Submission, Verdict};
 use crate::ids::StreamName;
+use crate::model::Decoders;
 use crate::replay::ReplayBuffer;
 
 /// How much the thread yields to others (0: not at all, 19: most): serving and learning go first.
@@ -81,6 +82,7 @@ struct Candidate {
     provenance: Provenance,
     student: Vec<u8>,
     teacher: Vec<u8>,
+    decoders: Option<Decoders>,
 }
 
 #[derive(Default)]
@@ -181,9 +183,10 @@ impl Drop for GateThread {
 }
 
 impl CandidateSlot {
-    /// Puts a candidate (its networks' weights as safetensors) up for judgement, in place of an older one of its stream
-    /// that still waits. Never blocks on the disk or a tensor. False when the gate knows no such stream.
-    pub fn put(&self, provenance: Provenance, student: Vec<u8>, teacher: Vec<u8>) -> bool {
+    /// Puts a candidate (its networks' weights as safetensors, and those of their decoders, if any) up for judgement, in
+    /// place of an older one of its stream that still waits. Never blocks on the disk or a tensor. False when the gate knows
+    /// no such stream.
+    pub fn put(&self, provenance: Provenance, student: Vec<u8>, teacher: Vec<u8>, decoders: Option<Decoders>) -> bool {
         let mut slots = self.0.slots.lock();
         let Some(slot) = slots.get_mut(&provenance.stream) else {
             return false;
@@ -193,6 +196,7 @@ impl CandidateSlot {
             provenance,
             student,
             teacher,
+            decoders,
         };
         if let Some(older) = slot.waiting.replace(candidate) {
             slot.counters.replaced += 1;
@@ -329,9 +333,10 @@ impl Court {
             provenance,
             student,
             teacher,
+            decoders,
         } = candidate;
-        let staged = registry.stage(provenance, &student, &teacher)?;
-        drop((student, teacher)); // From here on only what is on the disk counts.
+        let staged = registry.stage(provenance, &student, &teacher, decoders.as_ref())?;
+        drop((student, teacher, decoders)); // From here on only what is on the disk counts.
         let submission = Submission {
             step: staged.provenance().step,
             encoder: staged.provenance().encoder,

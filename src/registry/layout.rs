@@ -5,6 +5,7 @@
 //!   000042/                immutable, complete or absent
 //!     model.safetensors    __metadata__.format = "pt"
 //!     config.json          timm: timm.create_model("local-dir:.../000042", pretrained=True)
+//!     decoder.safetensors  fills holes, where the objective taught it to (`inpaint`)
 //!     curiod.json          the manifest
 //!   latest stable previous aliases (symbolic links)
 //!   high_water             the largest number ever given
@@ -17,6 +18,9 @@ use crate::ids::Generation;
 
 /// The weights.
 pub const MODEL_FILE: &str = "model.safetensors";
+
+/// The weights of what fills holes; only where the objective has it.
+pub const DECODER_FILE: &str = "decoder.safetensors";
 
 /// What timm builds the network from.
 pub const CONFIG_FILE: &str = "config.json";

@@ -24,8 +24,9 @@ use crate::disk;
 use crate::durable::{self, DurableError};
 use crate::gate::{Accepted, Network};
 use crate::ids::{Generation, Space};
+use crate::model::Decoders;
 pub use gate_thread::{CandidateSlot, GateCounters, GateStream, GateThread, OnVerdict};
-use layout::{Alias, CONFIG_FILE, HIGH_WATER_FILE, MANIFEST_FILE, MODEL_FILE, VERDICTS_FILE, dir_name};
+use layout::{Alias, CONFIG_FILE, DECODER_FILE, HIGH_WATER_FILE, MANIFEST_FILE, MODEL_FILE, VERDICTS_FILE, dir_name};
 pub use manifest::{FORMAT_VERSION, Manifest, Provenance};
 use verdicts::VerdictHistory;
 pub use verdicts::{VERDICTS_KEPT, VerdictRecord};
@@ -74,9 +75,23 @@ pub struct Published {
 impl Published {
     /// The weights, as safetensors; checked against the manifest at every reading.
     pub fn weights(&self) -> Result<Vec<u8>, RegistryError> {
-        let path = self.dir.join(MODEL_FILE);
+        self.read(MODEL_FILE)
+    }
+
+    /// The weights of what fills holes, checked likewise; None where the generation has none.
+    pub fn decoder(&self) -> Result<Option<Vec<u8>>, RegistryError> {
+        self.has_decoder().then(|| self.read(DECODER_FILE)).transpose()
+    }
+
+    /// Whether the generation can fill holes.
+    pub fn has_decoder(&self) -> bool {
+        self.manifest.files.contains_key(DECODER_FILE)
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>, RegistryError> {
+        let path = self.dir.join(name);
         let bytes = fs::read(&path).map_err(durable::failed("read", &path))?;
-        if self.manifest.files.get(MODEL_FILE).map(String::as_str) != Some(blake3::hash(&bytes).to_hex().as_str()) {
+        if self.manifest.files.get(name).map(String::as_str) != Some(blake3::hash(&bytes).to_hex().as_str()) {
             return Err(RegistryError::Changed { path });
         }
         Ok(bytes)
@@ -104,6 +119,10 @@ impl Staged {
 
     fn path_of(&self, network: Network) -> PathBuf {
         self.dir.join(format!("{network}.safetensors"))
+    }
+
+    fn decoder_path_of(&self, network: Network) -> PathBuf {
+        self.dir.join(format!("{network}-{DECODER_FILE}"))
     }
 }
 
@@ -156,13 +175,24 @@ impl Registry {
         &self.dir
     }
 
-    /// Puts a candidate's weights on disk, synced, where only the gate reads them.
-    pub fn stage(&self, provenance: Provenance, student: &[u8], teacher: &[u8]) -> Result<Staged, RegistryError> {
+    /// Puts a candidate's weights on disk, synced, where only the gate reads them; those of its decoders, if it has any,
+    /// beside them.
+    pub fn stage(
+        &self,
+        provenance: Provenance,
+        student: &[u8],
+        teacher: &[u8],
+        decoders: Option<&Decoders>,
+    ) -> Result<Staged, RegistryError> {
         let dir = durable::temp_beside(&self.dir.join("candidate"));
         fs::create_dir(&dir).map_err(durable::failed("create", &dir))?;
         let staged = Staged { dir, provenance };
         durable::write_new(&staged.path_of(Network::Student), student)?;
         durable::write_new(&staged.path_of(Network::Teacher), teacher)?;
+        if let Some(decoders) = decoders {
+            durable::write_new(&staged.decoder_path_of(Network::Student), &decoders.student)?;
+            durable::write_new(&staged.decoder_path_of(Network::Teacher), &decoders.teacher)?;
+        }
         Ok(staged)
     }
 
@@ -211,7 +241,7 @@ impl Registry {
         Ok(published)
     }
 
-    /// Makes the staged folder complete: chosen weights, `config.json` and `curiod.json`.
+    /// Makes the staged folder complete: chosen weights, their decoder if there is one, `config.json` and `curiod.json`.
     fn complete(
         &self,
         staged: &Staged,
@@ -225,7 +255,14 @@ impl Registry {
         fs::remove_file(staged.path_of(other)).map_err(durable::failed("remove", &staged.dir))?;
         durable::write_new(&config, &pretty(&config, &staged.provenance.encoder.timm_config())?)?;
 
-        let files = [(MODEL_FILE, &model), (CONFIG_FILE, &config)]
+        let mut named = vec![(MODEL_FILE, &model), (CONFIG_FILE, &config)];
+        let decoder = staged.dir.join(DECODER_FILE);
+        if staged.decoder_path_of(chosen).exists() {
+            fs::rename(staged.decoder_path_of(chosen), &decoder).map_err(durable::failed("rename", &decoder))?;
+            fs::remove_file(staged.decoder_path_of(other)).map_err(durable::failed("remove", &staged.dir))?;
+            named.push((DECODER_FILE, &decoder));
+        }
+        let files = named
             .into_iter()
             .map(|(name, path)| {
                 Ok((

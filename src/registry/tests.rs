@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::{ScriptedClock, Timestamp};
 use crate::ids::SampleId;
-use crate::model::{Architecture, EncoderSpec};
+use crate::model::{Architecture, Decoders, EncoderSpec};
 use crate::rng;
 
 fn open(dir: &Path) -> Registry {
@@ -29,7 +29,9 @@ fn stage(registry: &Registry, step: u64, weights: &[u8]) -> Staged {
             image_px: 64,
         },
     };
-    registry.stage(provenance, weights, b"the teacher's weights").unwrap()
+    registry
+        .stage(provenance, weights, b"the teacher's weights", None)
+        .unwrap()
 }
 
 fn publish(registry: &Registry, weights: &[u8], best: bool) -> Published {
@@ -89,6 +91,32 @@ fn a_published_model_is_complete_and_says_what_it_is() {
     assert_eq!(again.manifest, published.manifest);
     assert_eq!(again.weights().unwrap(), b"weights");
     assert!(strangers(dir.path()).is_empty());
+}
+
+#[test]
+fn a_decoder_is_published_with_its_own_network_and_checked_at_every_reading() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = open(dir.path());
+    let provenance = stage(&registry, 50, b"s").provenance().clone();
+    let decoders = Decoders {
+        student: b"paints for the student".to_vec(),
+        teacher: b"paints for the teacher".to_vec(),
+    };
+    let staged = registry
+        .stage(provenance, b"student", b"teacher", Some(&decoders))
+        .unwrap();
+    let accepted = Accepted::for_tests(Network::Teacher, b"teacher", true);
+    let published = registry.publish(staged, accepted).unwrap();
+    assert_eq!(published.weights().unwrap(), b"teacher");
+    assert_eq!(published.decoder().unwrap().unwrap(), decoders.teacher);
+    assert_eq!(fs::read_dir(&published.dir).unwrap().count(), 4);
+    assert_eq!(open(dir.path()).latest().unwrap().manifest, published.manifest);
+
+    flip_a_byte(&published.dir.join("decoder.safetensors"));
+    assert!(matches!(published.decoder(), Err(RegistryError::Changed { .. })));
+    assert!(open(dir.path()).latest().is_none(), "it is set aside");
+    let plain = publish(&open(dir.path()), b"weights", true);
+    assert!(!plain.has_decoder() && plain.decoder().unwrap().is_none());
 }
 
 #[test]

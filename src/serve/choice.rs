@@ -7,8 +7,10 @@ use super::problem::{Kind, Problem};
 use super::stream::{Older, Served};
 use super::{AppState, StreamHandle, blocking};
 use crate::ids::{Generation, StreamName};
+use crate::model::Hole;
 use crate::registry::Published;
 use crate::registry::layout::Alias;
+use crate::sample::ImageTile;
 
 /// A generation of a stream, as a request names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +73,22 @@ impl Answering {
     /// Embeddings of pictures, `[n, dim]`.
     pub(super) async fn embed(&self, pictures: super::encoder::Pictures) -> Result<Vec<f32>, Problem> {
         Ok(self.encoder().embed(pictures).await?)
+    }
+
+    /// The picture as the model sees it, with the middle painted from what is around it.
+    pub(super) async fn paint(&self, picture: super::encoder::Pictures) -> Result<ImageTile, Problem> {
+        let published = self.published();
+        if !published.has_decoder() {
+            let detail = format!(
+                "generation {} was learnt by an objective that paints nothing",
+                published.generation
+            );
+            return Err(Problem::new(Kind::NoDecoder, detail).hint(
+                "set `learning.objective = \"inpaint\"` for the stream, and ask a generation that it published",
+            ));
+        }
+        let hole = Hole::central(published.manifest.provenance.encoder.image_px);
+        Ok(self.encoder().paint(picture, hole).await?)
     }
 
     /// The model with its index, complete.

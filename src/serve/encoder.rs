@@ -17,7 +17,7 @@ use tracing::{error, info};
 
 use super::follow::Follower;
 use crate::limits::{ENCODE_PASS_PIXELS_MAX, ENCODE_QUEUE_MAX};
-use crate::model::Embedder;
+use crate::model::{Embedder, Hole};
 use crate::sample::ImageTile;
 use crate::torch;
 
@@ -59,7 +59,7 @@ pub enum WorkError {
 
 /// The handle of an encoder's thread; the thread ends with the last of its holders.
 pub struct Encoder {
-    jobs: Sender<Job>,
+    jobs: Sender<Work>,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -91,6 +91,21 @@ impl From<Vec<ImageTile>> for Pictures {
     fn from(tiles: Vec<ImageTile>) -> Self {
         Self { tiles, room: None }
     }
+}
+
+/// What waits for the thread.
+enum Work {
+    /// Pictures for their embeddings.
+    Embed(Job),
+    /// A picture whose hole is to be filled.
+    Paint(Painting),
+}
+
+/// A picture with a hole, and its room in memory.
+struct Painting {
+    picture: Pictures,
+    hole: Hole,
+    reply: oneshot::Sender<Result<ImageTile, EncodeError>>,
 }
 
 /// Pictures that wait for their embeddings.
@@ -126,12 +141,24 @@ impl Encoder {
     pub async fn embed(&self, pictures: impl Into<Pictures>) -> Result<Vec<f32>, EncodeError> {
         let (reply, answer) = oneshot::channel();
         let Pictures { tiles, room: _room } = pictures.into();
-        match self.jobs.try_send(Job { tiles, _room, reply }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(EncodeError::QueueFull),
-            Err(TrySendError::Disconnected(_)) => return Err(self.lost()),
-        }
+        self.hand_in(Work::Embed(Job { tiles, _room, reply }))?;
         answer.await.unwrap_or_else(|_| Err(self.lost()))
+    }
+
+    /// The first of these pictures as the network sees it, the hole filled with what the network expects there. Dropping the
+    /// future takes the query back. An error where the network has no decoder.
+    pub async fn paint(&self, picture: impl Into<Pictures>, hole: Hole) -> Result<ImageTile, EncodeError> {
+        let (reply, answer) = oneshot::channel();
+        let picture = picture.into();
+        self.hand_in(Work::Paint(Painting { picture, hole, reply }))?;
+        answer.await.unwrap_or_else(|_| Err(self.lost()))
+    }
+
+    fn hand_in(&self, work: Work) -> Result<(), EncodeError> {
+        self.jobs.try_send(work).map_err(|refused| match refused {
+            TrySendError::Full(_) => EncodeError::QueueFull,
+            TrySendError::Disconnected(_) => self.lost(),
+        })
     }
 
     /// Queries that wait.
@@ -155,7 +182,7 @@ struct Worker {
     threads: usize,
     /// Pictures of one pass.
     pass: usize,
-    jobs: Receiver<Job>,
+    jobs: Receiver<Work>,
     follower: Option<Follower>,
     on_covered: Option<Box<dyn FnOnce() + Send>>,
     failure: Arc<Mutex<Option<String>>>,
@@ -196,7 +223,7 @@ impl Worker {
         }
         let mut query_passes = 0;
         loop {
-            let Ok(jobs) = self.waiting_jobs() else {
+            let Ok(jobs) = self.waiting_jobs(&embedder) else {
                 return Ok(Abandoned);
             };
             if !jobs.is_empty() && query_passes < QUERY_PASSES_MAX {
@@ -211,8 +238,7 @@ impl Worker {
             } else if !indexed {
                 match self.jobs.recv_timeout(LOOK_EVERY) {
                     Ok(first) => {
-                        let mut jobs = vec![first];
-                        self.take_more(&mut jobs);
+                        let jobs = self.pass_of(&embedder, first);
                         self.answer(&embedder, jobs);
                     }
                     Err(RecvTimeoutError::Timeout) => {}
@@ -237,32 +263,57 @@ impl Worker {
     }
 
     /// The jobs of the next pass; none when none wait.
-    fn waiting_jobs(&self) -> Result<Vec<Job>, Abandoned> {
+    fn waiting_jobs(&self, embedder: &Embedder) -> Result<Vec<Job>, Abandoned> {
         match self.jobs.try_recv() {
-            Ok(first) => {
-                let mut jobs = vec![first];
-                self.take_more(&mut jobs);
-                Ok(jobs)
-            }
+            Ok(first) => Ok(self.pass_of(embedder, first)),
             Err(TryRecvError::Empty) => Ok(Vec::new()),
             Err(TryRecvError::Disconnected) => Err(Abandoned),
         }
     }
 
-    /// Fills a pass up with jobs that wait. Those whose caller has gone fall away.
-    fn take_more(&self, jobs: &mut Vec<Job>) {
+    /// A pass filled up with jobs that wait. Those whose caller has gone fall away; a painting on the way is answered at
+    /// once and ends the filling, so that no number of them keeps a job waiting.
+    fn pass_of(&self, embedder: &Embedder, first: Work) -> Vec<Job> {
+        let mut jobs: Vec<Job> = Vec::new();
+        let mut next = Some(first);
         loop {
+            match next {
+                Some(Work::Embed(job)) => jobs.push(job),
+                Some(Work::Paint(painting)) => {
+                    self.paint(embedder, painting);
+                    return jobs;
+                }
+                None => return jobs,
+            }
             jobs.retain(|job| !job.reply.is_closed());
             let pictures: usize = jobs.iter().map(|job| job.tiles.len()).sum();
-            match self.jobs.try_recv() {
-                Ok(job) if pictures < self.pass => jobs.push(job),
-                Ok(job) => {
-                    jobs.push(job);
-                    return;
-                }
-                Err(_) => return,
+            if pictures >= self.pass {
+                return jobs;
             }
+            next = self.jobs.try_recv().ok();
         }
+    }
+
+    fn paint(&self, embedder: &Embedder, painting: Painting) {
+        if painting.reply.is_closed() {
+            return;
+        }
+        let filled = || match painting.picture.tiles.first() {
+            Some(tile) => embedder.fill(tile, painting.hole).map_err(|error| error.to_string()),
+            None => Ok(None),
+        };
+        let answer = match catch_unwind(AssertUnwindSafe(filled)) {
+            Ok(Ok(Some(tile))) => Ok(tile),
+            Ok(Ok(None)) => Err("it has nothing to paint with".to_owned()),
+            Ok(Err(error)) => Err(error),
+            Err(panic) => {
+                let why = EncodeError::Failed(panicked(&*panic));
+                let _ = painting.reply.send(Err(why));
+                resume_unwind(panic)
+            }
+        };
+        // A caller that has gone meanwhile needs no answer.
+        let _ = painting.reply.send(answer.map_err(EncodeError::Failed));
     }
 
     fn answer(&self, embedder: &Embedder, jobs: Vec<Job>) {
@@ -306,8 +357,11 @@ impl Worker {
         let end = Instant::now() + rest;
         loop {
             match self.jobs.recv_deadline(end) {
-                Ok(job) => {
+                Ok(Work::Embed(job)) => {
                     let _ = job.reply.send(Err(EncodeError::Failed(why.to_owned())));
+                }
+                Ok(Work::Paint(painting)) => {
+                    let _ = painting.reply.send(Err(EncodeError::Failed(why.to_owned())));
                 }
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
                 Err(RecvTimeoutError::Disconnected) => return Err(Abandoned),
@@ -328,11 +382,14 @@ impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Once(why) => f.write_str(why),
-            Self::Panicked(panic) => {
-                let text = panic.downcast_ref::<&str>().copied();
-                let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-                write!(f, "it panicked: {}", text.unwrap_or("without a word"))
-            }
+            Self::Panicked(panic) => f.write_str(&panicked(&**panic)),
         }
     }
+}
+
+/// What a panic said.
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("it panicked: {}", text.unwrap_or("without a word"))
 }

@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod guard;
 mod http;
 pub mod index;
+mod inpaint;
 mod metrics;
 pub mod novelty;
 mod openapi;
@@ -171,6 +172,7 @@ fn routes() -> Vec<Route> {
         ("/api/v1/embed", &["post"], post(query::embed)),
         ("/api/v1/search", &["post"], post(query::search)),
         ("/api/v1/novelty", &["post"], post(query::novelty)),
+        ("/api/v1/inpaint", &["post"], post(inpaint::inpaint)),
     ]
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::answers::{Alive, HandledAnswer, Models, Quarantined, Ready, Sample, StreamModels, StreamsAnswer};
 use super::events::Event;
+use super::inpaint::InpaintRequest;
 use super::problem::{Kind, Problem};
 use super::quarantine::QuarantineRequest;
 use super::query::{EmbedRequest, Embeddings, Hits, Novelties, NoveltyRequest, SearchRequest};
@@ -249,14 +250,32 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         "/api/v1/novelty".to_owned(),
         asked::<NoveltyRequest, Novelties>(types, "novelty", summary),
     );
+    let summary = "The picture as the model sees it, its middle hidden and painted from what is around it.";
+    let png = json!({ "image/png": {} });
+    let problems = [&ASKED[..], &[Kind::NoDecoder]].concat();
+    paths.insert(
+        "/api/v1/inpaint".to_owned(),
+        asked_for::<InpaintRequest>(types, "inpaint", summary, png, &problems),
+    );
     Value::Object(paths)
 }
 
-/// A route that takes pictures: as JSON, as a picture's own bytes, or as a form.
+/// A route that takes pictures and answers with JSON.
 fn asked<Request: JsonSchema, Answer: JsonSchema>(types: &mut SchemaGenerator, name: &str, summary: &str) -> Value {
-    let request = types.subschema_for::<Request>();
     let answer = content::<Answer>(types);
-    let mut responses = responses(types, answer, &ASKED);
+    asked_for::<Request>(types, name, summary, answer, &ASKED)
+}
+
+/// A route that takes pictures: as JSON, as a picture's own bytes, or as a form.
+fn asked_for<Request: JsonSchema>(
+    types: &mut SchemaGenerator,
+    name: &str,
+    summary: &str,
+    answer: Value,
+    problems: &[Kind],
+) -> Value {
+    let request = types.subschema_for::<Request>();
+    let mut responses = responses(types, answer, problems);
     responses["200"]["headers"] = json!({
         "Curiod-Generation": { "description": "The generation that answered.", "schema": { "type": "integer" } },
         "Curiod-Space": { "description": "Its space.", "schema": { "type": "string" } },

@@ -44,6 +44,8 @@ pub enum Kind {
     NotFound,
     /// 405: the route has other methods.
     MethodNotAllowed,
+    /// 409: the generation was learnt without what this asks of it.
+    NoDecoder,
     /// 410: was here, is no more.
     Gone,
     /// 413: the body has too many bytes or items.
@@ -70,12 +72,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for the API's description.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MalformedRequest,
         Self::ForeignOrigin,
         Self::UnknownRoute,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::NoDecoder,
         Self::Gone,
         Self::TooLarge,
         Self::UnsupportedType,
@@ -97,6 +100,7 @@ impl Kind {
             Self::UnknownRoute => ("unknown-route", 404, "There is no such route"),
             Self::NotFound => ("not-found", 404, "There is no such thing"),
             Self::MethodNotAllowed => ("method-not-allowed", 405, "The route has no such method"),
+            Self::NoDecoder => ("no-decoder", 409, "The model can not paint"),
             Self::Gone => ("gone", 410, "It is here no more"),
             Self::TooLarge => ("too-large", 413, "The request is too large"),
             Self::UnsupportedType => ("unsupported-type", 415, "The route does not take this type of body"),

@@ -262,7 +262,7 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
 }
 
 /// Decodes pictures as ingest does, so that a file gives the vector that its sample has.
-async fn decode(
+pub(super) async fn decode(
     state: &AppState,
     handle: &StreamHandle,
     model: &Answering,
@@ -388,7 +388,7 @@ fn find_most_novel(index: &super::index::Index, asked: usize) -> Found {
 }
 
 /// Says in headers which model answered.
-fn signed(model: &Answering, answer: impl IntoResponse) -> Response {
+pub(super) fn signed(model: &Answering, answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
     let published = model.published();
     let headers = response.headers_mut();

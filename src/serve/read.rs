@@ -176,7 +176,8 @@ pub(super) async fn picture(State(state): App, Path(id): Path<String>, uri: Uri)
     Ok((headers, png.await??).into_response())
 }
 
-fn png(tile: &ImageTile) -> Result<Vec<u8>, ::image::ImageError> {
+/// The picture as a PNG.
+pub(super) fn png(tile: &ImageTile) -> Result<Vec<u8>, ::image::ImageError> {
     let mut png = Cursor::new(Vec::new());
     let (width, height) = (tile.width.into(), tile.height.into());
     PngEncoder::new(&mut png).write_image(&tile.rgb, width, height, ExtendedColorType::Rgb8)?;

@@ -299,7 +299,13 @@ impl Inner {
     ) -> std::io::Result<Encoder> {
         let (source, device) = (published.clone(), self.setup.device);
         let spec = source.manifest.provenance.encoder;
-        let open = move || -> Result<Embedder, WorkError> { Ok(Embedder::open(&spec, &source.weights()?, device)?) };
+        let open = move || -> Result<Embedder, WorkError> {
+            let embedder = Embedder::open(&spec, &source.weights()?, device)?;
+            Ok(match source.decoder()? {
+                Some(decoder) => embedder.with_decoder(&spec, &decoder)?,
+                None => embedder,
+            })
+        };
         let (encoder, thread) = Encoder::start(EncoderSetup {
             name: format!("encoder-{}-{}", self.setup.stream, published.generation),
             open: Box::new(open),

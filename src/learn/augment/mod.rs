@@ -71,6 +71,16 @@ impl Recipe {
         }
     }
 
+    /// The same crops and mirrored views in the picture's own colours, for objectives that predict pixels.
+    pub fn crop_and_mirror(px: u32) -> Self {
+        Self {
+            jitter: 0.0,
+            grey: 0.0,
+            blur: 0.0,
+            ..Self::for_px(px)
+        }
+    }
+
     /// Draws one view of a picture of this size.
     pub fn draw(&self, width: u32, height: u32, rng: &mut Rng) -> View {
         let chance = |rng: &mut Rng, probability: f64| rng::unit(rng) < probability;

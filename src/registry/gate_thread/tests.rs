@@ -46,7 +46,11 @@ impl Site {
             loss: None,
             encoder,
         };
-        assert!(self.gate.slot().put(provenance, weights.to_vec(), weights.to_vec()));
+        assert!(
+            self.gate
+                .slot()
+                .put(provenance, weights.to_vec(), weights.to_vec(), None)
+        );
     }
 
     fn counters(&self) -> GateCounters {
@@ -167,5 +171,5 @@ fn a_candidate_of_an_unknown_stream_is_refused() {
         loss: None,
         encoder: TINY,
     };
-    assert!(!site.gate.slot().put(provenance, Vec::new(), Vec::new()));
+    assert!(!site.gate.slot().put(provenance, Vec::new(), Vec::new(), None));
 }

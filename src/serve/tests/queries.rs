@@ -341,3 +341,55 @@ fn a_file_in_quarantine_is_read_again_or_forgotten_when_asked() {
     );
     listed(0);
 }
+
+#[test]
+fn the_middle_of_a_picture_is_painted_and_the_rest_is_left() {
+    let site = Site::new();
+    site.insert(0..5);
+    let generation = site.publish_painter(1);
+    site.wait_for(generation, 5);
+    let file = picture(3);
+    let answer = site.post("/api/v1/inpaint", &json!({ "image": base64(&file) }));
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("image/png")));
+    assert_eq!(answer.header("curiod-generation"), Some("1"));
+    let painted = image::load_from_memory(&answer.body).unwrap().to_rgb8();
+    assert_eq!(painted.dimensions(), (32, 32));
+    let limits = crate::sample::image::ImageLimits {
+        pixels_max: 1_000_000,
+        side_px_max: 4_096,
+    };
+    let tile = crate::sample::image::decode(&file, &limits, 32).unwrap();
+    let seen = crate::sample::image::eval_view(&tile, 32);
+    let same: Vec<bool> = painted
+        .as_raw()
+        .chunks(3)
+        .zip(seen.rgb.chunks(3))
+        .map(|(painted, seen)| painted == seen)
+        .collect();
+    let is_middle = |at: usize| (8..24).contains(&(at % 32)) && (8..24).contains(&(at / 32));
+    assert!((0..1024).filter(|&at| !is_middle(at)).all(|at| same[at]));
+    assert!(
+        (0..1024).filter(|&at| is_middle(at) && same[at]).count() < 32,
+        "the middle is painted"
+    );
+    // The file's own bytes are taken as well, and other questions are answered as ever.
+    let again = site.post_bytes("/api/v1/inpaint?model=pictures", "image/png", &file);
+    assert_eq!(again.body, answer.body);
+    assert_eq!(site.search(3, 1).status, 200);
+}
+
+#[test]
+fn a_generation_that_learnt_no_painting_says_so() {
+    let site = Site::new();
+    site.insert(0..5);
+    site.wait_for(site.publish(1), 5);
+    let answer = site.post("/api/v1/inpaint", &json!({ "image": base64(&picture(3)) }));
+    assert_eq!((answer.status, answer.problem().as_str()), (409, "no-decoder"));
+    assert!(answer.json()["hint"].as_str().unwrap().contains("inpaint"));
+    let missing = site.post(
+        "/api/v1/inpaint",
+        &json!({ "model": "pictures@9", "image": base64(&picture(3)) }),
+    );
+    assert_eq!(missing.problem(), "not-found");
+    assert_eq!(site.post("/api/v1/inpaint", &json!({})).problem(), "unprocessable");
+}

@@ -22,7 +22,7 @@ use crate::config::{IngestConfig, ReplayConfig, ServerConfig};
 use crate::gate::{Accepted, Network};
 use crate::ids::{SampleId, SourceHash};
 use crate::ingest::{Ingest, IngestSetup};
-use crate::model::{Architecture, EncoderSpec, initialise, weights};
+use crate::model::{Architecture, Decoder, Decoders, EncoderSpec, initialise, weights};
 use crate::registry::{Provenance, Registry};
 use crate::replay::{Inserted, NewSource, ReplayBuffer};
 use crate::rng;
@@ -191,6 +191,23 @@ impl Site {
 
     /// Publishes these bytes as weights; their generation.
     pub(super) fn publish_bytes(&self, bytes: &[u8]) -> u64 {
+        self.publish_with(bytes, None)
+    }
+
+    /// Publishes a network and a decoder with the weights of a seed; their generation.
+    pub(super) fn publish_painter(&self, seed: u64) -> u64 {
+        let variables = VarStore::new(Device::Cpu);
+        let _ = Decoder::new(&variables.root(), &SPEC);
+        initialise(&variables, seed).unwrap();
+        let decoder = weights::export(&variables).unwrap();
+        let decoders = Decoders {
+            student: decoder,
+            teacher: Vec::new(),
+        };
+        self.publish_with(&network(seed), Some(&decoders))
+    }
+
+    fn publish_with(&self, bytes: &[u8], decoders: Option<&Decoders>) -> u64 {
         let provenance = Provenance {
             stream: "pictures".parse().unwrap(),
             step: 50,
@@ -198,7 +215,7 @@ impl Site {
             loss: None,
             encoder: SPEC,
         };
-        let staged = self.registry.stage(provenance, bytes, bytes).unwrap();
+        let staged = self.registry.stage(provenance, bytes, bytes, decoders).unwrap();
         let accepted = Accepted::for_tests(Network::Student, bytes, true);
         let published = self.registry.publish(staged, accepted).unwrap();
         let generation = published.generation.0;

@@ -1,0 +1,57 @@
+//! Layers that encoders and the heads of objectives share. Their variables are zero until initialised or loaded.
+
+use tch::nn::{Init, Path};
+use tch::{Kind, Tensor};
+
+/// LayerNorm's epsilon, timm's for a ViT.
+const EPSILON: f64 = 1e-6;
+
+/// A matrix and a bias.
+#[derive(Debug)]
+pub struct Dense {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Dense {
+    /// From `inputs` numbers to `outputs`; zero until initialised or loaded.
+    pub fn new(path: &Path, inputs: i64, outputs: i64) -> Self {
+        Self {
+            weight: path.var("weight", &[outputs, inputs], Init::Const(0.0)),
+            bias: path.var("bias", &[outputs], Init::Const(0.0)),
+        }
+    }
+
+    /// [.., inputs] to [.., outputs].
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, Some(&self.bias))
+    }
+}
+
+/// Layer normalisation over the last dimension (Ba et al. 2016).
+#[derive(Debug)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl LayerNorm {
+    /// Over `dim` numbers.
+    pub fn new(path: &Path, dim: i64) -> Self {
+        Self {
+            weight: path.var("weight", &[dim], Init::Const(1.0)),
+            bias: path.var("bias", &[dim], Init::Const(0.0)),
+        }
+    }
+
+    /// [.., dim] to [.., dim], float32.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.to_kind(Kind::Float).layer_norm(
+            self.weight.size().as_slice(),
+            Some(&self.weight),
+            Some(&self.bias),
+            EPSILON,
+            false,
+        )
+    }
+}
