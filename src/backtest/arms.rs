@@ -3,7 +3,7 @@
 //! kept, what is replayed, and what is named in their own settings.
 
 use super::BacktestError;
-use crate::config::{RemoverKind, ReplayConfig, SamplerKind, StreamConfig};
+use crate::config::{LearningConfig, RemoverKind, ReplayConfig, SamplerKind, StreamConfig};
 
 /// The arms that are run where nobody says which.
 pub const DEFAULT: [&str; 8] = [
@@ -68,9 +68,14 @@ impl Arm {
             });
         }
         let plain = |config: StreamConfig, remover| StreamConfig {
+            learning: LearningConfig {
+                alignment_max: 0.0,
+                ..config.learning
+            },
             replay: ReplayConfig {
                 remover,
                 sampler: SamplerKind::Uniform,
+                draws_per_sample_min: config.replay.draws_per_sample,
                 ..config.replay
             },
             ..config
@@ -107,6 +112,14 @@ impl Arm {
             sees,
             config,
         })
+    }
+
+    /// The least share of its steps that an arm takes where nothing is left to learn; 1: they do not follow progress.
+    pub fn least_effort(&self) -> f64 {
+        match self.config.replay.draws() {
+            (_, 0.0) => 1.0,
+            (least, most) => least / most,
+        }
     }
 
     /// Whether anything is learnt.

@@ -174,6 +174,7 @@ impl Stage {
                 samples => samples + held_out.min(samples / 9),
             },
             draws_per_sample: draws / trained_on.max(1) as f64,
+            draws_per_sample_min: draws / trained_on.max(1) as f64 * arm.least_effort(),
             ..arm.config.replay.clone()
         };
         let (buffer, _) = ReplayBuffer::open(&scratch.join("replay"), &replay, seed)?;
@@ -181,6 +182,7 @@ impl Stage {
         let learn = LearnSetup {
             stream: arm.config.name.clone(),
             sampler: replay.sampler,
+            draws: replay.draws(),
             publication: arm.config.publication.clone(),
             spec,
             device: setup.device,

@@ -204,6 +204,19 @@ pub struct ReplayConfig {
     /// How often a sample is replayed, on average, for each sample that arrives. When what has arrived has been
     /// replayed this often the learner sleeps until more arrives. 0: never sleep.
     pub draws_per_sample: f64,
+    /// The same where nothing is left to learn: the draws that an arrival is granted lie between the two and follow learning
+    /// progress and surprise.
+    pub draws_per_sample_min: f64,
+}
+
+impl ReplayConfig {
+    /// Draws that each arrival is granted: the least and the most. (0, 0): any number.
+    pub fn draws(&self) -> (f64, f64) {
+        (
+            self.draws_per_sample_min.min(self.draws_per_sample),
+            self.draws_per_sample,
+        )
+    }
 }
 
 impl Default for ReplayConfig {
@@ -216,6 +229,7 @@ impl Default for ReplayConfig {
             recent_share: 0.25,
             recent_samples: 1_024,
             draws_per_sample: 200.0,
+            draws_per_sample_min: 40.0,
         }
     }
 }
@@ -302,6 +316,9 @@ pub struct LearningConfig {
     pub batch: usize,
     /// Peak learning rate at batch 256; scaled by the square root of `batch / 256`.
     pub learning_rate: f64,
+    /// The most that the alignment with the teacher may weigh in the loss. It weighs nothing while nothing is being
+    /// forgotten. 0: never aligned.
+    pub alignment_max: f64,
     /// Weight decay of AdamW.
     pub weight_decay: f64,
     /// Steps over which the learning rate rises from 0.
@@ -330,6 +347,7 @@ impl Default for LearningConfig {
             image_px: 0,
             batch: 0,
             learning_rate: 5e-4,
+            alignment_max: 0.5,
             weight_decay: 1e-4,
             warmup_steps: 500,
             cooldown_steps: 20_000,

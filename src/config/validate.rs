@@ -116,8 +116,10 @@ impl StreamConfig {
             ("replay.recent_share", replay.recent_share, 0.0, 1.0),
             ("replay.recent_samples", replay.recent_samples as f64, 1.0, 1e9),
             ("replay.draws_per_sample", replay.draws_per_sample, 0.0, 1e9),
+            ("replay.draws_per_sample_min", replay.draws_per_sample_min, 0.0, 1e9),
             ("learning.learning_rate", learning.learning_rate, 1e-9, 10.0),
             ("learning.weight_decay", learning.weight_decay, 0.0, 10.0),
+            ("learning.alignment_max", learning.alignment_max, 0.0, 100.0),
             ("learning.samples_min", learning.samples_min as f64, 2.0, 1e9),
             ("learning.checkpoint_s", learning.checkpoint_s as f64, 1.0, 86_400.0),
             (

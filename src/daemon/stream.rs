@@ -139,6 +139,7 @@ impl Stream {
                 config: config.learning.clone(),
                 publication: config.publication.clone(),
                 sampler: config.replay.sampler,
+                draws: config.replay.draws(),
                 spec,
                 device: common.device,
                 learn_threads: common.threads.learn(),

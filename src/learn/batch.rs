@@ -13,6 +13,7 @@ use super::augment::{Canvases, Recipe, Renderer, VIEWS, View, view_rng};
 use crate::ids::{SampleId, StreamName};
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::Draw;
+use crate::rng;
 use crate::sample::{Content, ContentError, ImageTile};
 use crate::torch;
 
@@ -37,6 +38,8 @@ pub struct Batch {
     pub ids: Vec<SampleId>,
     /// How much each counts.
     pub weights: Vec<f32>,
+    /// For each, 1 if a step has used it before, 0 if it is new.
+    pub replayed: Vec<f32>,
     /// Pixels of each side of a view.
     pub px: u32,
     /// The views: first the first view of every picture, then the second. Rendered they are `2 * B * px * px * 3` numbers,
@@ -120,6 +123,26 @@ fn draw_views(draft: &Draft, recipe: &Recipe) -> Result<(Vec<ImageTile>, Vec<Vie
         })
         .collect();
     Ok((tiles, views))
+}
+
+/// Seed of views that are the same every time that a picture is asked.
+const FIXED_SEED: u64 = 0x616e_6368_6f72;
+
+/// Two views of each of these pictures, the same ones for ever: first the first view of every picture, then the second.
+pub(super) fn fixed_views(samples: &[(SampleId, Vec<u8>)], px: u32) -> Result<Pixels, ContentError> {
+    let (recipe, mut renderer) = (Recipe::for_px(px), Renderer::new(px));
+    let numbers = (px * px * 3) as usize;
+    let mut values = vec![0.0; VIEWS * samples.len() * numbers];
+    for (position, (id, content)) in samples.iter().enumerate() {
+        let Content::Image(tile) = Content::decode(content)?;
+        for view in 0..VIEWS {
+            let mut rng = rng::for_step(FIXED_SEED, id.0, view as u64);
+            let drawn = recipe.draw(tile.width.into(), tile.height.into(), &mut rng);
+            let at = (view * samples.len() + position) * numbers;
+            renderer.render(&drawn, &tile, &mut values[at..at + numbers]);
+        }
+    }
+    Ok(Pixels::with_home(values, drop))
 }
 
 /// Renders the views, each into its part of `pixels`.
@@ -224,6 +247,12 @@ fn hand_out(
         let batch = prepared.map(|pixels| Batch {
             step: draft.step,
             ids: draft.draw.samples.iter().map(|sample| sample.id).collect(),
+            replayed: draft
+                .draw
+                .samples
+                .iter()
+                .map(|sample| f32::from(u8::from(sample.visits > 0)))
+                .collect(),
             weights: draft.weights,
             px: recipe.px,
             pixels,

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use tch::nn::VarStore;
 use tracing::{info, warn};
 
+use super::anchor::Anchor;
+use super::decline::Decline;
+use super::effort::Effort;
 use super::learner::Learner;
 use super::surprise::Surprise;
 use super::{LearnError, LearnerSetup};
@@ -50,7 +53,8 @@ struct Facts {
 }
 
 /// Where the loop around the learner is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Cursors {
     /// The step after which the next candidate is made.
     pub(super) next_candidate: u64,
@@ -59,6 +63,12 @@ pub(super) struct Cursors {
     pub(super) drawn: u64,
     /// Running means of errors.
     pub(super) surprise: Surprise,
+    /// How many draws arrivals are granted.
+    pub(super) effort: Effort,
+    /// Whether the network is declining.
+    pub(super) decline: Decline,
+    /// Whether something is being forgotten.
+    pub(super) anchor: Anchor,
 }
 
 /// The folder of a stream's checkpoints.
@@ -111,7 +121,20 @@ impl Checkpoints {
 
     /// The learner of the newest whole checkpoint that fits the setup, or a new one when there is none.
     pub(super) fn restore(&self, setup: &LearnerSetup) -> Result<(Learner, Cursors), LearnError> {
-        let restored = self.newest(setup);
+        self.restored(setup, |_| true)
+    }
+
+    /// As [`Checkpoints::restore`], passing over those that were made while the network was collapsing.
+    pub(super) fn restore_sound(&self, setup: &LearnerSetup) -> Result<(Learner, Cursors), LearnError> {
+        self.restored(setup, |cursors| !cursors.decline.is_suspect())
+    }
+
+    fn restored(
+        &self,
+        setup: &LearnerSetup,
+        wanted: impl Fn(&Cursors) -> bool,
+    ) -> Result<(Learner, Cursors), LearnError> {
+        let restored = self.newest(setup, wanted);
         self.drop_old_set_aside();
         restored
     }
@@ -134,9 +157,16 @@ impl Checkpoints {
         }
     }
 
-    fn newest(&self, setup: &LearnerSetup) -> Result<(Learner, Cursors), LearnError> {
+    fn newest(
+        &self,
+        setup: &LearnerSetup,
+        wanted: impl Fn(&Cursors) -> bool,
+    ) -> Result<(Learner, Cursors), LearnError> {
         for (step, path) in self.list()? {
             match load(&path, setup) {
+                Ok((_, cursors)) if !wanted(&cursors) => {
+                    info!(step, checkpoint = %path.display(), "passed over a checkpoint of a collapsing network");
+                }
                 Ok(restored) => {
                     info!(step, checkpoint = %path.display(), "resumed learning");
                     return Ok(restored);
@@ -208,7 +238,7 @@ fn write(folder: &Path, learner: &Learner, cursors: &Cursors) -> Result<(), Lear
         seed: learner.setup.config.seed,
         rate_share: learner.rate_share,
         loss_bits: learner.loss.map(f64::to_bits),
-        cursors: *cursors,
+        cursors: cursors.clone(),
         files,
     };
     let text = serde_json::to_vec_pretty(&facts).map_err(|error| LearnError::Checkpoint {
@@ -250,8 +280,8 @@ fn load(path: &Path, setup: &LearnerSetup) -> Result<(Learner, Cursors), Unfit> 
         return Err(Unfit::Other(format!("it is for pictures of {} px", facts.image_px)));
     }
     for (name, store) in stores(&learner) {
-        if CRITIC.contains(&name) && !facts.files.contains_key(name) {
-            info!(checkpoint = %path.display(), name, "the adversary is new to this checkpoint and starts untrained");
+        if (CRITIC.contains(&name) || ALIGNER.contains(&name)) && !facts.files.contains_key(name) {
+            info!(checkpoint = %path.display(), name, "this network is new to the checkpoint and starts untrained");
             continue;
         }
         let bytes = read(&path.join(name))?;
@@ -289,6 +319,9 @@ fn settings_hash(config: &LearningConfig) -> String {
 /// Files of an adversary: a checkpoint that was made without one is whole all the same.
 const CRITIC: [&str; 2] = ["critic.safetensors", "critic_optimiser.safetensors"];
 
+/// The files of the alignment with the teacher, which a setting brings and takes away.
+const ALIGNER: [&str; 2] = ["aligner.safetensors", "aligner_optimiser.safetensors"];
+
 /// What is saved, by the name of its file.
 fn stores(learner: &Learner) -> Vec<(&'static str, &VarStore)> {
     let mut stores = vec![
@@ -303,6 +336,10 @@ fn stores(learner: &Learner) -> Vec<(&'static str, &VarStore)> {
             .as_ref()
             .map(|store| ("teacher_decoder.safetensors", store)),
     );
+    if let Some(aligner) = &learner.aligner {
+        let files = [&aligner.variables, aligner.optimiser.state()];
+        stores.extend(ALIGNER.into_iter().zip(files));
+    }
     if let Some(critic) = &learner.critic {
         let files = [&critic.variables, critic.optimiser.state()];
         stores.extend(CRITIC.into_iter().zip(files));

@@ -72,7 +72,7 @@ impl Objective for Inpaint {
         Ok(Loss {
             total,
             errors: of_pictures(&of_full_range).clamp_max(1.0),
-            features: features.detach(),
+            features,
             critic,
         })
     }

@@ -6,11 +6,12 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 use tracing::warn;
 
+use super::align::Aligner;
 use super::objective::{self, Built, Numerics, Objective, Views};
 use super::schedule::learning_rate;
-use super::{AdamW, Batch, Health, LearnError};
+use super::{AdamW, Batch, Health, LearnError, Pixels};
 use crate::config::LearningConfig;
-use crate::model::{Decoder, Decoders, EncoderSpec, Pretrained, weights};
+use crate::model::{Decoder, Decoders, Encoder, EncoderSpec, Pretrained, initialise, weights};
 use crate::replay::Evidence;
 use crate::torch;
 
@@ -25,6 +26,9 @@ const LOSS_RATE: f64 = 0.02;
 
 /// The critic's learning rate, as a share of the others' (Pathak et al. 2016, section 4: ten times lower).
 const CRITIC_RATE: f64 = 0.1;
+
+/// How far weights are moved towards fresh ones when plasticity is lost (Ash and Adams 2020 shrink to 0.4 to 0.8).
+const SHRINK: f64 = 0.2;
 
 /// What a learner is made of.
 #[derive(Clone, Debug)]
@@ -63,6 +67,10 @@ pub struct Learner {
     pub(super) teacher: VarStore,
     /// The teacher of the heads, where they are a decoder.
     pub(super) teacher_decoder: Option<VarStore>,
+    /// The predictor of the teacher's features, where alignment may be asked for.
+    pub(super) aligner: Option<Aligner>,
+    /// The teacher as a network.
+    teacher_network: Box<dyn Encoder>,
     /// An adversary, where the objective has one.
     pub(super) critic: Option<Critic>,
     /// The variables that have a teacher, and the teacher's, pair by pair.
@@ -97,7 +105,7 @@ impl Learner {
             critic,
         } = objective::build(&setup.config, &setup.spec, setup.device)?;
         let mut teacher = VarStore::new(setup.device);
-        let _ = setup.spec.build(&teacher.root());
+        let teacher_network = setup.spec.build(&teacher.root());
         let mut teacher_decoder = is_decoder.then(|| VarStore::new(setup.device));
         if let Some(store) = &teacher_decoder {
             let _ = Decoder::new(&store.root(), &setup.spec);
@@ -107,7 +115,7 @@ impl Learner {
             .chain(&teacher_decoder)
             .chain(&critic)
         {
-            lay_out(store)?;
+            weights::lay_out(store)?;
         }
         weights::load_into(&teacher, &weights::export(&encoder)?)?;
         teacher.freeze();
@@ -119,6 +127,9 @@ impl Learner {
             teacher_params.extend(in_order(store));
         }
         let decay = setup.config.weight_decay;
+        let aligner = (setup.config.alignment_max > 0.0)
+            .then(|| Aligner::new(setup.spec.dim(), setup.config.seed, decay, setup.device))
+            .transpose()?;
         let optimiser = AdamW::new(&[("encoder", &encoder), ("heads", &heads)], decay)?;
         let critic = critic
             .map(|variables| -> Result<Critic, LearnError> {
@@ -139,6 +150,8 @@ impl Learner {
             heads,
             teacher,
             teacher_decoder,
+            aligner,
+            teacher_network,
             critic,
             optimiser,
             step: 0,
@@ -182,16 +195,31 @@ impl Learner {
         self.objective.name()
     }
 
-    /// One optimiser update.
-    pub fn step(&mut self, batch: Batch) -> Result<StepReport, LearnError> {
-        let ids = batch.ids.clone();
+    /// One optimiser update. `alignment`: the weight of the agreement with the teacher about what is replayed, 0 for none.
+    pub fn step(&mut self, batch: Batch, alignment: f64) -> Result<StepReport, LearnError> {
+        let (ids, replayed) = (batch.ids.clone(), batch.replayed.clone());
         let views = self.views(batch)?;
         let loss = self.objective.loss(&views, self.numerics)?;
         self.optimiser.drop_gradients()?;
-        loss.total.f_backward()?;
+        match &self.aligner {
+            Some(aligner) if alignment > 0.0 => {
+                aligner.optimiser.drop_gradients()?;
+                let teacher = {
+                    let _no_grad = tch::no_grad_guard();
+                    let _autocast = self.numerics.autocast()?;
+                    self.teacher_network.forward(&views.images)
+                };
+                let replayed = Tensor::from_slice(&replayed).f_to_device(self.setup.device)?;
+                (&loss.total + alignment * aligner.loss(&loss.features, &teacher, &replayed)).f_backward()?;
+            }
+            _ => loss.total.f_backward()?,
+        }
         let rate = self.rate_share * learning_rate(self.step, &self.setup.config, self.setup.batch);
         // Changes nothing when the gradients are not finite, without waiting for the device.
         let grad_norm = self.optimiser.update(rate)?;
+        if let (Some(aligner), true) = (&mut self.aligner, alignment > 0.0) {
+            let _ = aligner.optimiser.update(rate)?;
+        }
         let (total, grad_norm) = (loss.total.f_double_value(&[])?, grad_norm.f_double_value(&[])?);
         let step = self.step;
         self.step += 1;
@@ -218,7 +246,7 @@ impl Learner {
             .map(|(&id, error)| Evidence { id, error })
             .collect();
         let health = if step.is_multiple_of(HEALTH_EVERY) {
-            Some(Health::measure(&loss.features, &self.student_params)?)
+            Some(Health::measure(&loss.features.detach(), &self.student_params)?)
         } else {
             None
         };
@@ -229,6 +257,29 @@ impl Learner {
             health,
             diverged: false,
         })
+    }
+
+    /// Moves the encoder's weights a fifth of the way to fresh ones, a function of the seed and the step (Ash and Adams 2020,
+    /// with the noise of an initialisation). The teacher follows as it follows every step.
+    pub(super) fn shrink_and_perturb(&self) -> Result<(), LearnError> {
+        let fresh = VarStore::new(self.setup.device);
+        let _ = self.setup.spec.build(&fresh.root());
+        initialise(&fresh, self.setup.config.seed ^ self.step.rotate_left(32))?;
+        weights::lay_out(&fresh)?;
+        Ok(torch::lerp(&in_order(&self.encoder), &in_order(&fresh), SHRINK)?)
+    }
+
+    /// How well the student tells apart pictures of which it is shown two views each, rendered as a batch's: a loss for
+    /// each, in nats (see [`super::anchor::losses`]).
+    pub(super) fn ask(&self, views: Pixels, pictures: usize) -> Result<Vec<f32>, LearnError> {
+        let _no_grad = tch::no_grad_guard();
+        let px = self.setup.spec.image_px;
+        let images = views.images(2 * pictures as i64, px, self.setup.device)?;
+        let features = {
+            let _autocast = self.numerics.autocast()?;
+            self.objective.encoder().forward(&images)
+        };
+        Ok(Vec::try_from(super::anchor::losses(&features).to_device(Device::Cpu))?)
     }
 
     fn failed_step(&mut self, loss: f64, grad_norm: f64) -> StepReport {
@@ -290,16 +341,6 @@ impl Learner {
             step: batch.step,
         })
     }
-}
-
-/// Convolutions channels last, as the pictures are.
-fn lay_out(store: &VarStore) -> Result<(), LearnError> {
-    for (_, variable) in store.variables() {
-        if variable.dim() == 4 {
-            torch::param_channels_last(&variable)?;
-        }
-    }
-    Ok(())
 }
 
 /// The store's variables in the order of their names.

@@ -105,7 +105,7 @@ impl Objective for Mae {
         Ok(Loss {
             total: weighted_mean(&errors, &views.weights),
             errors: of_pictures(&errors.detach()).clamp_max(1.0),
-            features: tokens.detach().mean_dim([1i64].as_slice(), false, Kind::Float),
+            features: tokens.mean_dim([1i64].as_slice(), false, Kind::Float),
             critic: None,
         })
     }

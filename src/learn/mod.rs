@@ -3,11 +3,15 @@
 //! weights.
 
 mod adamw;
+mod align;
+mod anchor;
 pub mod augment;
 mod batch;
 mod checkpoint;
 mod critic;
+mod decline;
 mod driven;
+mod effort;
 mod health;
 mod holes;
 mod inpaint;

@@ -54,7 +54,7 @@ pub struct Loss {
     /// the squared error of a hidden pixel (1: black for white), of `mae` the share of a hidden patch's variance that was
     /// not predicted.
     pub errors: Tensor,
-    /// [2B, D], without gradient: the encoder's features of what it was shown, for health.
+    /// [2B, D]: the encoder's features of what it was shown, for health and for alignment with the teacher.
     pub features: Tensor,
     /// []: what an adversary minimises, by updates of its own; it holds no gradient of anything else. None where the
     /// objective has none.

@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, error, info, warn};
 
-use super::batch::{Augmenters, Draft, importance};
+use super::anchor;
+use super::batch::{self, Augmenters, Draft, importance};
 use super::checkpoint::{Checkpoints, Cursors};
+use super::decline::Remedy;
 use super::objective::recipe;
 use super::pace::Pace;
 use super::thread::{Activity, Candidate, LearnSetup, Shared};
-use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport};
+use super::{DeviceTurns, Health, LearnError, Learner, LearnerSetup, StepReport};
 use crate::config::SamplerKind;
 use crate::disk::{self, DiskGate};
+use crate::ids::SampleId;
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::ReplayBuffer;
 use crate::rng;
@@ -121,6 +124,10 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
 
     /// Takes one step where there is something to learn; `false` if there is not.
     pub(super) fn turn(&mut self) -> Result<bool, LearnError> {
+        let surprise = self.cursors.surprise.value();
+        self.cursors
+            .effort
+            .arrive(self.replay.arrived(), self.setup.draws, surprise, false);
         let activity = self.activity();
         let learning = activity == Activity::Learning;
         self.tell(activity);
@@ -176,10 +183,12 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         }
     }
 
-    /// Whether the samples that arrived allow one more batch, beside those that were learnt and those under way.
+    /// Whether what was granted for the samples that arrived allows one more batch, beside those that were learnt and those
+    /// under way.
     fn may_draw(&self) -> bool {
         let under_way = (self.under_way.len() * self.batch) as u64;
-        self.replay.may_draw(self.batch, self.cursors.drawn + under_way)
+        let drawn = self.cursors.drawn + under_way + self.batch as u64;
+        self.replay.drawable() > 0 && self.cursors.effort.allows(drawn, self.setup.draws)
     }
 
     /// Keeps as many batches under way as fit.
@@ -215,7 +224,8 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         let batch = self.augmenters.receive()?;
         let turn = self.turns.take();
         let start = Instant::now();
-        let report = self.learner.step(batch)?;
+        let alignment = self.setup.config.alignment_max * self.cursors.anchor.share();
+        let report = self.learner.step(batch, alignment)?;
         let now = Instant::now();
         drop(turn);
         self.pace.step(now, now - start);
@@ -230,12 +240,62 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             grad_norm = report.grad_norm,
             "stepped"
         );
+        if report.loss.is_finite() {
+            self.cursors.effort.step(report.loss);
+        }
+        if self.setup.config.alignment_max > 0.0 && self.learner.steps().is_multiple_of(anchor::ASKED_EVERY) {
+            self.ask_anchors()?;
+        }
         self.note(&report);
+        if let Some(health) = &report.health {
+            self.look_after(health)?;
+        }
         if report.diverged {
             self.recover()?;
         }
         if self.learner.steps() >= self.cursors.next_candidate {
             self.hand_over()?;
+        }
+        Ok(())
+    }
+
+    /// Asks the oldest pictures of the exam whether something is being forgotten.
+    fn ask_anchors(&mut self) -> Result<(), LearnError> {
+        let ids = self.replay.oldest_exam(anchor::ANCHORS);
+        let contents = self.replay.read_many(&ids)?;
+        let there: Vec<(SampleId, Vec<u8>)> = ids
+            .into_iter()
+            .zip(contents)
+            .filter_map(|(id, content)| Some((id, content?)))
+            .collect();
+        if there.len() == anchor::ANCHORS {
+            let views = batch::fixed_views(&there, self.setup.spec.image_px)?;
+            let losses = self.learner.ask(views, there.len())?;
+            self.cursors
+                .anchor
+                .observe(there.into_iter().map(|(id, _)| id).collect(), losses);
+        }
+        Ok(())
+    }
+
+    /// Mends a network that is declining.
+    fn look_after(&mut self, health: &Health) -> Result<(), LearnError> {
+        let step = self.learner.steps();
+        match self.cursors.decline.observe(health) {
+            Remedy::None => {}
+            Remedy::Restore => {
+                warn!(stream = %self.setup.stream, step, spread = health.spread, rank = health.rank,
+                    hint = "none if rare; else lower learning.learning_rate, or choose another learning.objective",
+                    "the network collapsed: its embeddings hardly differ");
+                self.shared.state.lock().collapses += 1;
+                self.recover()?;
+            }
+            Remedy::ShrinkAndPerturb => {
+                self.learner.shrink_and_perturb()?;
+                self.shared.state.lock().shrinks += 1;
+                info!(stream = %self.setup.stream, step, dormant = health.dormant,
+                    "shrank the weights towards fresh ones: too many units had stopped to answer");
+            }
         }
         Ok(())
     }
@@ -248,7 +308,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
                 step: self.learner.step,
             });
         }
-        let (mut learner, _) = self.checkpoints.restore(&self.learner.setup)?;
+        let (mut learner, _) = self.checkpoints.restore_sound(&self.learner.setup)?;
         let (step, from) = (self.learner.step, learner.step);
         warn!(stream = %self.setup.stream, step, from, rate_share,
             hint = "none if rare; else lower learning.learning_rate, or set learning.precision to \"fp32\"",
@@ -337,6 +397,9 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         state.duty_cycle = duty_cycle;
         state.loss = self.learner.loss();
         state.surprise = self.cursors.surprise.value();
+        state.effort = self.cursors.effort.share();
+        state.alignment = self.setup.config.alignment_max * self.cursors.anchor.share();
+        state.forgotten = self.cursors.anchor.forgotten();
         state.failed_steps = self.learner.failed_steps();
         state.alive_at = Some(Instant::now());
     }

@@ -55,8 +55,7 @@ impl Objective for SimClr {
             (features, z)
         };
         let total = nt_xent(&unit(&z.to_kind(Kind::Float)), &views.pictures, &views.weights);
-        let features = features.detach();
-        let errors = deviation(&unit(&features));
+        let errors = deviation(&unit(&features.detach()));
         Ok(Loss {
             total,
             errors,

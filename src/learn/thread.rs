@@ -31,6 +31,8 @@ pub struct LearnSetup {
     pub publication: PublicationConfig,
     /// How the replay buffer draws.
     pub sampler: SamplerKind,
+    /// Draws that each arrival is granted: the least, where nothing is learnt, and the most. (0, 0): any number.
+    pub draws: (f64, f64),
     /// The network.
     pub spec: EncoderSpec,
     /// Where it computes.
@@ -103,6 +105,16 @@ pub struct LearnerState {
     pub health: Option<Health>,
     /// Error of what is seen for the first time over the error of all.
     pub surprise: Option<f64>,
+    /// The share of the most draws that an arrival is granted, 0 to 1: how much there is to learn.
+    pub effort: f64,
+    /// The weight of the alignment with the teacher, 0 while nothing is being forgotten.
+    pub alignment: f64,
+    /// By how much the oldest pictures of the exam are answered worse than they once were, nats. None before it is known.
+    pub forgotten: Option<f64>,
+    /// Collapses that were undone since the start.
+    pub collapses: u64,
+    /// Times since the start that weights were shrunk, for too many units had stopped to answer.
+    pub shrinks: u64,
     /// Steps that failed since the start.
     pub failed_steps: u64,
     /// Checkpoints that could not be written since the start.

@@ -77,10 +77,9 @@ impl Objective for VicReg {
         let total = INVARIANCE * invariance(&z, &views.weights)
             + VARIANCE * of_both(variance) / 2.0
             + COVARIANCE * of_both(covariance);
-        let features = features.detach();
         Ok(Loss {
             total,
-            errors: deviation(&unit(&features)),
+            errors: deviation(&unit(&features.detach())),
             features,
             critic: None,
         })

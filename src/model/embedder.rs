@@ -41,6 +41,7 @@ impl Embedder {
         let mut variables = VarStore::new(device);
         let encoder = spec.build(&variables.root());
         fill(&variables)?;
+        weights::lay_out(&variables)?;
         variables.freeze();
         Ok(Self {
             encoder,

@@ -9,6 +9,7 @@ use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
 use super::ModelError;
+use crate::torch;
 
 /// All variables of the store as a safetensors file: float32, contiguous, `format = "pt"`, names in order.
 pub fn export(variables: &VarStore) -> Result<Vec<u8>, ModelError> {
@@ -112,4 +113,14 @@ pub(crate) fn floats_of(bytes: &[u8]) -> Vec<f32> {
 
 fn unfit(error: safetensors::SafeTensorError) -> ModelError {
     ModelError::Weights(error.to_string())
+}
+
+/// Lays convolutions out channels last, as pictures are.
+pub fn lay_out(store: &VarStore) -> Result<(), ModelError> {
+    for (_, variable) in store.variables() {
+        if variable.dim() == 4 {
+            torch::param_channels_last(&variable)?;
+        }
+    }
+    Ok(())
 }

@@ -19,7 +19,6 @@ mod keeper;
 mod log;
 mod min_redundancy;
 mod pending;
-mod rate_limiter;
 mod record;
 mod recovery;
 mod redo;
@@ -47,7 +46,6 @@ use crate::ids::{SampleId, SourceHash};
 use crate::rng::Rng;
 
 pub use archive::{ArchiveError, ExportReport, ImportReport, export};
-pub use rate_limiter::RateLimiter;
 pub use remover::{Fifo, Reservoir};
 pub use selector::{Prioritized, Selection, Selector, Uniform};
 pub use types::*;
@@ -66,7 +64,6 @@ const UNREADABLE: &str = "look at the disk; the catalogue is opened again or reb
 /// The bounded durable store of a stream's samples. Shared by all of a stream's threads.
 pub struct ReplayBuffer {
     store: Arc<Store>,
-    limiter: RateLimiter,
     keeper: Option<Keeper>,
 }
 
@@ -80,7 +77,6 @@ impl ReplayBuffer {
         let keeper = Keeper::start(Arc::clone(&store)).map_err(ReplayError::io("start a thread for", dir))?;
         let buffer = Self {
             store,
-            limiter: RateLimiter::new(config.draws_per_sample),
             keeper: Some(keeper),
         };
         Ok((buffer, report))
@@ -232,11 +228,14 @@ impl ReplayBuffer {
         Ok(Draw { samples })
     }
 
-    /// Whether the rate limiter allows a learner that drew `drawn` samples to draw `n` more. Until it does, more must arrive.
-    pub fn may_draw(&self, n: usize, drawn: u64) -> bool {
-        let memory = self.store.memory.lock();
-        let state = &memory.contents.state;
-        memory.curator.len() > 0 && self.limiter.allows(n, drawn, state.totals.inserted_training)
+    /// Samples that can be drawn now.
+    pub fn drawable(&self) -> usize {
+        self.store.memory.lock().curator.len()
+    }
+
+    /// Samples that arrived for life and were not held out for the exam: what the learner's draws are granted by.
+    pub fn arrived(&self) -> u64 {
+        self.store.memory.lock().contents.state.totals.inserted_training
     }
 
     /// Takes over what a step learnt about samples; those that are gone are passed over. In RAM now, durable at the next
@@ -279,6 +278,18 @@ impl ReplayBuffer {
     pub fn exam(&self, max: usize) -> Vec<SampleId> {
         let memory = self.store.memory.lock();
         memory.contents.exam.iter().take(max).map(|(_, id)| *id).collect()
+    }
+
+    /// The oldest live samples of the exam, oldest first, `max` at most.
+    pub fn oldest_exam(&self, max: usize) -> Vec<SampleId> {
+        let memory = self.store.memory.lock();
+        memory
+            .contents
+            .exam_sources
+            .keys()
+            .take(max)
+            .map(|id| SampleId(*id))
+            .collect()
     }
 
     /// A sample's content; `None` if it is gone, or is found damaged now.
