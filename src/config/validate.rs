@@ -163,7 +163,7 @@ impl StreamConfig {
         if learning.batch != 0 {
             within(&key("learning.batch"), learning.batch as f64, 2.0, 65_536.0)?;
         }
-        fits_together(learning, &key)
+        fits_together(learning, key)
     }
 }
 

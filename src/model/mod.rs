@@ -128,8 +128,8 @@ impl EncoderSpec {
         }
     }
 
-    /// Samples of one step: what the configuration asks for, or the network's own number: what a GPU of 80 GB holds twice
-    /// (two views) at 224 pixels, and what a CPU does in seconds for the tiny ones.
+    /// Samples of one step: what the configuration asks for, or the network's own number: fewer for those that are slow
+    /// on a CPU, and for those that keep much for the backward pass.
     pub fn batch(&self, config: &LearningConfig) -> usize {
         match (config.batch, self.architecture) {
             (0, Architecture::Resnet18 | Architecture::VitSmall) => 256,

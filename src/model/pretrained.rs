@@ -1,12 +1,15 @@
 //! Weights to continue from: a folder as timm saves and curiod publishes it (`config.json`, `model.safetensors`).
 //! Invariant: a [`Pretrained`] has every variable of the network that it was read for, by name, shape and type, and of
 //! what `config.json` says nothing contradicts that network.
+//!
+//! Weights that were trained on pixels of another mean and deviation than ours are rewritten for ours where that can be
+//! done exactly: in a ViT, whose first layer has a bias and sees no padding.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tch::Device;
 use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor};
 use tracing::{info, warn};
 
 use super::{EncoderSpec, ModelError, PIXEL_MEAN, PIXEL_STD, Plan, short_f64, weights};
@@ -19,6 +22,15 @@ const CLASSIFIERS: [&str; 2] = ["fc.", "head."];
 pub struct Pretrained {
     dir: PathBuf,
     bytes: Vec<u8>,
+    /// The pixels that the weights know, where they are not ours and the weights are to be rewritten.
+    pixels: Option<Pixels>,
+}
+
+/// Mean and standard deviation of each channel that pictures are normalised by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pixels {
+    mean: [f64; 3],
+    std: [f64; 3],
 }
 
 impl Pretrained {
@@ -46,16 +58,27 @@ impl Pretrained {
         if !ignored.is_empty() {
             info!(folder = %dir.display(), variables = ignored.join(", "), "left the classifier of the weights out");
         }
-        warn_of_other_pixels(dir, &config);
+        let pixels = Pixels::of(&config).filter(|pixels| *pixels != Pixels::ours());
+        if pixels.is_some() && !matches!(spec.plan(), Plan::Vit(_)) {
+            warn!(
+                folder = %dir.display(),
+                hint = "none: learning adapts the first layer; expect the first generations below the weights' own quality",
+                "the weights were trained on pixels normalised by another mean or deviation than curiod's"
+            );
+        }
         Ok(Self {
             dir: dir.to_owned(),
             bytes,
+            pixels: pixels.filter(|_| matches!(spec.plan(), Plan::Vit(_))),
         })
     }
 
     /// Loads the weights into the variables of that network.
     pub fn load_into(&self, variables: &VarStore) -> Result<(), ModelError> {
         weights::load_known(variables, &self.bytes, is_classifier)?;
+        if let Some(pixels) = &self.pixels {
+            pixels.rewrite_for_ours(variables)?;
+        }
         info!(folder = %self.dir.display(), "learning continues from these weights");
         Ok(())
     }
@@ -93,17 +116,48 @@ fn contradiction(config: &Value, spec: &EncoderSpec) -> Option<String> {
     }
 }
 
-/// Says so where the weights were trained on pixels that were normalised otherwise: they must get used to ours.
-fn warn_of_other_pixels(dir: &Path, config: &Value) {
-    let differs = |name: &str, ours: [f32; 3]| {
-        let theirs = &config["pretrained_cfg"][name];
-        theirs.is_array() && *theirs != serde_json::json!(ours.map(short_f64))
-    };
-    if differs("mean", PIXEL_MEAN) || differs("std", PIXEL_STD) {
-        warn!(
-            folder = %dir.display(),
-            hint = "none: learning adapts the first layer; expect the first generations below the weights' own quality",
-            "the weights were trained on pixels normalised by another mean or deviation than curiod's"
-        );
+impl Pixels {
+    /// curiod's.
+    fn ours() -> Self {
+        Self {
+            mean: PIXEL_MEAN.map(short_f64),
+            std: PIXEL_STD.map(short_f64),
+        }
+    }
+
+    /// What `config.json` says; None where it says nothing that could be divided by.
+    fn of(config: &Value) -> Option<Self> {
+        let three = |name: &str| -> Option<[f64; 3]> {
+            let numbers = config["pretrained_cfg"][name].as_array()?;
+            let numbers: Vec<f64> = numbers.iter().filter_map(Value::as_f64).collect();
+            numbers.try_into().ok()
+        };
+        let std = three("std").filter(|std| std.iter().all(|value| *value > 0.0))?;
+        Some(Self {
+            mean: three("mean")?,
+            std,
+        })
+    }
+
+    /// Rewrites the layer that cuts a picture into patches so that it gives for our pixels what it gave for these:
+    /// `(p - mean) / std = ours * (our_std / std) + (our_mean - mean) / std`, channel by channel.
+    fn rewrite_for_ours(&self, variables: &VarStore) -> Result<(), ModelError> {
+        let _no_grad = tch::no_grad_guard();
+        let (ours, named) = (Self::ours(), variables.variables());
+        let (Some(weight), Some(bias)) = (named.get("patch_embed.proj.weight"), named.get("patch_embed.proj.bias"))
+        else {
+            return Ok(());
+        };
+        let channels = |value: &dyn Fn(usize) -> f64| {
+            Tensor::from_slice(&[0, 1, 2].map(|channel| value(channel) as f32))
+                .view([1, 3, 1, 1])
+                .to_device(weight.device())
+        };
+        let scale = channels(&|c| ours.std[c] / self.std[c]);
+        let shift = channels(&|c| (ours.mean[c] - self.mean[c]) / self.std[c]);
+        let shifted = (weight * shift).f_sum_dim_intlist([1i64, 2, 3].as_slice(), false, Kind::Float)?;
+        let _ = bias.shallow_clone().f_add_(&shifted)?;
+        let _ = weight.shallow_clone().f_mul_(&scale)?;
+        Ok(())
     }
 }

@@ -131,3 +131,20 @@ fn two_streams_learn_side_by_side_and_are_asked_by_name() {
     let said = String::from_utf8(refused.stderr).unwrap();
     assert!(said.contains("pictures") && said.contains("second"), "{said}");
 }
+
+#[test]
+fn a_stream_that_learns_to_inpaint_shows_what_it_expects_in_the_middle_of_a_picture() {
+    let mut site = Site::with("[stream.learning]\nobjective = \"inpaint\"\ninpaint_adversarial = true\n");
+    site.drop_pictures(0..40);
+    site.start();
+    site.wait_until("generation", 1);
+    let (file, out) = (site.path("query.png"), site.path("filled.png"));
+    fs::write(&file, picture(7)).unwrap();
+    let done = site.client(&["inpaint", file.to_str().unwrap(), out.to_str().unwrap()]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let filled = image::load_from_memory(&fs::read(&out).unwrap()).unwrap();
+    assert_eq!((filled.width(), filled.height()), (32, 32));
+    let manifest = fs::read(site.path("state/registry/pictures/latest/curiod.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    assert!(manifest["files"]["decoder.safetensors"].is_string(), "{manifest}");
+}

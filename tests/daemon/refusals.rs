@@ -66,6 +66,26 @@ fn a_bad_configuration_is_refused_by_line_and_key() {
 }
 
 #[test]
+fn weights_that_learning_can_not_continue_from_are_refused_at_the_start() {
+    let site = Site::with("[stream.learning]\nencoder = \"vit_tiny\"\ninit = \"weights\"\n");
+    fs::create_dir(site.path("weights")).unwrap();
+    let config = r#"{"architecture": "vit_small_patch16_224"}"#;
+    fs::write(site.path("weights/config.json"), config).unwrap();
+    fs::write(site.path("weights/model.safetensors"), b"not looked at").unwrap();
+    let output = curiod()
+        .args(["run", "--config"])
+        .arg(site.path("curiod.toml"))
+        .output()
+        .unwrap();
+    let words = [
+        "learning can not continue from",
+        "vit_small_patch16_224",
+        "`learning.init`",
+    ];
+    not_started(&output, 1, &words);
+}
+
+#[test]
 fn a_generation_of_a_newer_curiod_is_refused_with_the_remedy_for_that() {
     let site = Site::new();
     let folder = site.path("state/registry/pictures/000001");

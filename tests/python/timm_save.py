@@ -3,7 +3,8 @@
     python3 timm_save.py DIR NAME PICTURE...
 
 Writes config.json and model.safetensors, a classifier of ten classes included, into DIR. Prints a JSON list with one
-unit vector for each picture: the mean of the features of its places.
+unit vector for each picture: the mean of the features of its places. Pixels are normalised as the network's own
+configuration says.
 """
 
 import json
@@ -30,8 +31,8 @@ def main(folder, name, *pictures):
         (3, side, side),
         interpolation="bilinear",
         crop_pct=1.0,
-        mean=timm.data.IMAGENET_DEFAULT_MEAN,
-        std=timm.data.IMAGENET_DEFAULT_STD,
+        mean=model.pretrained_cfg["mean"],
+        std=model.pretrained_cfg["std"],
     )
     vectors = []
     with torch.inference_mode():

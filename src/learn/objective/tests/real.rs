@@ -92,7 +92,7 @@ fn beats_the_random_encoder(what: (ObjectiveKind, Architecture, bool), batch: us
     let (Some(seen), Some(held_out)) = (cifar10("train", 200), cifar10("test", 50)) else {
         return;
     };
-    torch::set_threads(2);
+    torch::set_threads(1);
     let mut setup = setup(what);
     setup.batch = batch;
     setup.config = LearningConfig {
