@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use curiod::clock::Timestamp;
-use curiod::config::{DeviceConfig, LearningConfig, Precision, PublicationConfig, ReplayConfig, SamplerKind};
+use curiod::config::{
+    CuriosityConfig, DeviceConfig, LearningConfig, Precision, PublicationConfig, ReplayConfig, SamplerKind,
+};
 use curiod::ids::{SampleId, SourceHash};
 use curiod::learn::{AdamW, Batch, DeviceTurns, LearnSetup, Learner, LearnerSetup, LearnerThread, Pixels, SimClr};
 use curiod::model::{Architecture, EncoderSpec, initialise, weights};
@@ -78,6 +80,7 @@ fn step(config: &LearningConfig, device: Device) {
                 let home = home.clone();
                 move |values| drop(home.try_send(values))
             }),
+            to_score: None,
         };
         learner.step(batch).expect("a step can be taken").loss
     };
@@ -126,6 +129,7 @@ fn pipeline(config: LearningConfig, device: Device, pictures: Option<&Path>) {
     let setup = LearnSetup {
         stream: "bench".parse().expect("a stream's name"),
         config,
+        curiosity: CuriosityConfig::default(),
         publication: PublicationConfig::default(),
         sampler: SamplerKind::Uniform,
         spec: SPEC,

@@ -12,6 +12,7 @@ pub mod quarantine;
 pub mod query;
 pub mod replay;
 pub mod run;
+pub mod sample;
 pub mod shell;
 pub mod status;
 
@@ -58,6 +59,8 @@ pub enum Command {
     Search(query::SearchArgs),
     /// How new a picture is, or which samples are the most novel
     Novelty(query::NoveltyArgs),
+    /// A sample, and why it is replayed as often as it is
+    Sample(sample::SampleArgs),
     /// The published models
     #[command(subcommand)]
     Models(models::ModelsCommand),
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Embed(args) => query::embed(&args),
         Command::Search(args) => query::search(&args),
         Command::Novelty(args) => query::novelty(&args),
+        Command::Sample(args) => sample::sample(&args),
         Command::Models(command) => models::models(&command),
         Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Completions(args) => shell::completions(&args),

@@ -14,6 +14,7 @@ use super::learner::Learner;
 use super::surprise::Surprise;
 use super::{LearnError, LearnerSetup};
 use crate::config::LearningConfig;
+use crate::curiosity::Curiosity;
 use crate::disk;
 use crate::durable::{self, DurableError};
 use crate::model::{Architecture, weights};
@@ -50,7 +51,7 @@ struct Facts {
 }
 
 /// Where the loop around the learner is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Cursors {
     /// The step after which the next candidate is made.
     pub(super) next_candidate: u64,
@@ -59,6 +60,9 @@ pub(super) struct Cursors {
     pub(super) drawn: u64,
     /// Running means of errors.
     pub(super) surprise: Surprise,
+    /// What is known of errors, novelty and progress. Absent in checkpoints of before there was any.
+    #[serde(default)]
+    pub(super) curiosity: Curiosity,
 }
 
 /// The folder of a stream's checkpoints.
@@ -199,7 +203,7 @@ fn write(folder: &Path, learner: &Learner, cursors: &Cursors) -> Result<(), Lear
         seed: learner.setup.config.seed,
         rate_share: learner.rate_share,
         loss_bits: learner.loss.map(f64::to_bits),
-        cursors: *cursors,
+        cursors: cursors.clone(),
         files,
     };
     let text = serde_json::to_vec_pretty(&facts).map_err(|error| LearnError::Checkpoint {

@@ -21,7 +21,14 @@ impl DrivenLearner {
         let checkpoints = Checkpoints::open(&setup.checkpoints, setup.config.checkpoints_kept)?;
         let shared = Arc::new(Shared::default());
         let turns = Arc::<DeviceTurns>::default();
-        let inner = Loop::new(setup, replay, turns, checkpoints, Arc::clone(&shared), drop as fn(Candidate))?;
+        let inner = Loop::new(
+            setup,
+            replay,
+            turns,
+            checkpoints,
+            Arc::clone(&shared),
+            drop as fn(Candidate),
+        )?;
         Ok(Self { shared, inner })
     }
 

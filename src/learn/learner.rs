@@ -8,8 +8,10 @@ use tracing::warn;
 
 use super::objective::{self, Built, Numerics, Objective, Views};
 use super::schedule::learning_rate;
+use super::score::{Scorer, ToScore};
 use super::{AdamW, Batch, Health, LearnError};
 use crate::config::LearningConfig;
+use crate::curiosity::Scored;
 use crate::model::{EncoderSpec, weights};
 use crate::replay::Evidence;
 use crate::torch;
@@ -63,6 +65,7 @@ pub struct Learner {
     teacher_params: Vec<Tensor>,
     pub(super) optimiser: AdamW,
     numerics: Numerics,
+    scorer: Scorer,
     /// Steps done in the learner's life.
     pub(super) step: u64,
     /// What the learning rate is multiplied by: halved by each recovery.
@@ -82,21 +85,23 @@ impl Learner {
             heads,
         } = objective::build(setup.config.objective, &setup.spec, setup.config.seed, setup.device)?;
         let mut teacher = VarStore::new(setup.device);
-        let _ = setup.spec.build(&teacher.root());
+        let teacher_network = setup.spec.build(&teacher.root());
         for store in [&encoder, &teacher] {
             lay_out(store)?;
         }
         weights::load_into(&teacher, &weights::export(&encoder)?)?;
         teacher.freeze();
         let optimiser = AdamW::new(&[("encoder", &encoder), ("heads", &heads)], setup.config.weight_decay)?;
+        let numerics = Numerics {
+            device: setup.device,
+            bf16: torch::uses_bf16(setup.config.precision, setup.device),
+        };
         Ok(Self {
             objective,
             student_params: in_order(&encoder),
             teacher_params: in_order(&teacher),
-            numerics: Numerics {
-                device: setup.device,
-                bf16: torch::uses_bf16(setup.config.precision, setup.device),
-            },
+            scorer: Scorer::new(teacher_network, numerics)?,
+            numerics,
             setup,
             encoder,
             heads,
@@ -178,6 +183,11 @@ impl Learner {
             health,
             diverged: false,
         })
+    }
+
+    /// What the teacher says of samples. Changes nothing.
+    pub fn score(&self, to_score: ToScore) -> Result<Vec<Scored>, LearnError> {
+        self.scorer.score(to_score, self.step)
     }
 
     fn failed_step(&mut self, loss: f64, grad_norm: f64) -> StepReport {

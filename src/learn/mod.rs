@@ -13,6 +13,7 @@ mod objective;
 mod pace;
 mod run;
 mod schedule;
+mod score;
 mod simclr;
 mod surprise;
 mod thread;
@@ -29,8 +30,9 @@ pub use health::Health;
 pub use learner::{Learner, LearnerSetup, StepReport};
 pub use objective::{Loss, Numerics, Objective, Views};
 pub use schedule::learning_rate;
+pub use score::ToScore;
 pub use simclr::{SimClr, nt_xent};
-pub use thread::{Activity, Candidate, LearnSetup, LearnerState, LearnerThread};
+pub use thread::{Activity, Candidate, LearnSetup, LearnerState, LearnerThread, OnAlert};
 pub use turns::DeviceTurns;
 
 use crate::model::ModelError;

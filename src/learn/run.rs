@@ -3,6 +3,8 @@
 //! the seed, the step and the buffer. (A prioritized sampler sees the buffer as the last steps before a restart left it: the
 //! first two batches after one may differ from those of a run that went on.)
 
+mod alerts;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,10 +14,12 @@ use tracing::{debug, error, info, warn};
 use super::batch::{Augmenters, Draft, importance};
 use super::checkpoint::{Checkpoints, Cursors};
 use super::pace::Pace;
+use super::score;
 use super::thread::{Activity, Candidate, LearnSetup, Shared};
 use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport};
 use crate::config::SamplerKind;
 use crate::disk::{self, DiskGate};
+use crate::ids::SourceHash;
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::ReplayBuffer;
 use crate::rng;
@@ -50,6 +54,8 @@ pub(super) struct Loop<Deliver> {
     saved_step: u64,
     /// The step of the last candidate, or of the published model.
     candidate_step: u64,
+    /// Sources whose outliers were told, the newest last.
+    told_sources: std::collections::VecDeque<SourceHash>,
 }
 
 impl<Deliver: Fn(Candidate)> Loop<Deliver> {
@@ -75,6 +81,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             device: setup.device,
         };
         let (learner, mut cursors) = checkpoints.restore(&learner)?;
+        cursors.curiosity.measure_novelty(setup.curiosity.novelty);
         if cursors.next_candidate == 0 {
             cursors.next_candidate = setup.publication.first_candidate_steps;
         }
@@ -98,6 +105,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             pace: Pace::new(now),
             saved_at: now,
             saved_step,
+            told_sources: std::collections::VecDeque::new(),
         })
     }
 
@@ -199,6 +207,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             self.under_way
                 .push_back(draw.samples.iter().map(|sample| sample.visits == 0).collect());
             self.augmenters.send(Draft {
+                to_score: score::due(&draw.samples, step, score::count(self.batch)),
                 step,
                 seed,
                 draw,
@@ -210,15 +219,21 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
 
     /// Takes the step of the oldest batch under way.
     fn learn(&mut self, first_visits: Vec<bool>) -> Result<(), LearnError> {
-        let batch = self.augmenters.receive()?;
+        let mut batch = self.augmenters.receive()?;
+        let to_score = batch.to_score.take();
         let turn = self.turns.take();
         let start = Instant::now();
         let report = self.learner.step(batch)?;
+        // A step that failed has shown nothing; its samples are due again.
+        let scored = match to_score {
+            Some(to_score) if !report.evidence.is_empty() => self.learner.score(to_score)?,
+            _ => Vec::new(),
+        };
         let now = Instant::now();
         drop(turn);
         self.pace.step(now, now - start);
         self.cursors.drawn += self.batch as u64;
-        self.replay.report(&report.evidence)?;
+        self.take_in(&scored, &report.evidence)?;
         self.cursors
             .surprise
             .observe(report.evidence.iter().map(|evidence| evidence.error).zip(first_visits));
@@ -334,6 +349,8 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         state.duty_cycle = duty_cycle;
         state.loss = self.learner.loss();
         state.surprise = self.cursors.surprise.value();
+        state.progress = self.cursors.curiosity.progress();
+        state.curiosity = self.cursors.curiosity.counts();
         state.failed_steps = self.learner.failed_steps();
         state.alive_at = Some(Instant::now());
     }

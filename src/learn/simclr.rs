@@ -95,7 +95,7 @@ pub fn nt_xent(z: &Tensor, pictures: &Tensor, weights: &Tensor) -> Tensor {
 
 /// Mean squared distance of a picture's two view embeddings from their mean: for unit vectors a quarter of the squared
 /// distance between them, 0 (alike) to 1 (opposite). `z`: [2B, D], unit rows; returns `[B]`.
-fn deviation(z: &Tensor) -> Tensor {
+pub(super) fn deviation(z: &Tensor) -> Tensor {
     let pairs = z.chunk(2, 0); // 2 of [B, D]
     (&pairs[0] - &pairs[1])
         .square()
@@ -104,7 +104,7 @@ fn deviation(z: &Tensor) -> Tensor {
 }
 
 /// Rows scaled to unit length.
-fn unit(z: &Tensor) -> Tensor {
+pub(super) fn unit(z: &Tensor) -> Tensor {
     let lengths = z.norm_scalaropt_dim(2, [1i64].as_slice(), true).clamp_min(LENGTH_MIN);
     z / lengths
 }

@@ -12,7 +12,7 @@ use tch::Device;
 use super::checkpoint::{Checkpoints, Cursors};
 use super::*;
 use crate::clock::Timestamp;
-use crate::config::{LearningConfig, Precision, PublicationConfig, ReplayConfig, SamplerKind};
+use crate::config::{CuriosityConfig, LearningConfig, Precision, PublicationConfig, ReplayConfig, SamplerKind};
 use crate::ids::{SampleId, SourceHash};
 use crate::model::{Architecture, Embedder, EncoderSpec};
 use crate::replay::{NewSource, ReplayBuffer};
@@ -62,6 +62,7 @@ fn batch_of(step: u64, values: Vec<f32>) -> Batch {
         weights: vec![1.0; BATCH],
         px: PX,
         pixels: Pixels::with_home(values, drop),
+        to_score: None,
     }
 }
 
@@ -249,6 +250,7 @@ impl Running {
         let setup = LearnSetup {
             stream: "pictures".parse().unwrap(),
             config,
+            curiosity: CuriosityConfig::default(),
             publication,
             sampler: SamplerKind::Prioritized,
             spec: SPEC,

@@ -40,7 +40,7 @@ use std::time::{Duration, Instant};
 use tracing::error;
 
 use crate::config::ReplayConfig;
-use crate::curiosity::Priority;
+use crate::curiosity::{Judgement, Known, Priority};
 use crate::ids::{SampleId, SourceHash};
 use crate::rng::Rng;
 
@@ -215,21 +215,17 @@ impl ReplayBuffer {
             let ids: Vec<_> = picks.iter().map(|pick| pick.id).collect();
             let contents = self.read_many(&ids)?;
             // What was evicted or found damaged since it was picked is picked again.
-            samples.extend(
-                picks
-                    .iter()
-                    .zip(signals)
-                    .zip(contents)
-                    .filter_map(|((pick, (visits, scored_at)), content)| {
-                        Some(Drawn {
-                            id: pick.id,
-                            content: content?,
-                            probability: pick.probability,
-                            visits,
-                            scored_at,
-                        })
-                    }),
-            );
+            samples.extend(picks.iter().zip(signals).zip(contents).filter_map(
+                |((pick, (visits, scored_at)), content)| {
+                    Some(Drawn {
+                        id: pick.id,
+                        content: content?,
+                        probability: pick.probability,
+                        visits,
+                        scored_at,
+                    })
+                },
+            ));
         }
         Ok(Draw { samples })
     }
@@ -241,28 +237,34 @@ impl ReplayBuffer {
         memory.curator.len() > 0 && self.limiter.allows(n, drawn, state.totals.inserted_training)
     }
 
-    /// Takes over what a step learnt about samples; those that are gone are passed over. In RAM now, durable at the next
-    /// checkpoint: losing seconds of it is fine.
-    pub fn report(&self, evidence: &[Evidence]) -> Result<(), ReplayError> {
+    /// Takes over what a step learnt about samples, and the priority that `judge` gives each; those that are gone are
+    /// passed over. In RAM now, visits, errors and priorities durable at the next checkpoint: losing seconds of it is fine.
+    pub fn report(&self, evidence: &[Evidence], mut judge: impl FnMut(&Known) -> Judgement) -> Result<(), ReplayError> {
         let mut memory = self.store.memory.lock();
         let memory = &mut *memory;
+        let newest = memory.contents.state.next_id.saturating_sub(1);
+        let held = memory.contents.samples.len().max(1) as f64;
         for Evidence { id, error } in evidence {
             let Some(slot) = memory.contents.samples.get(&id.0) else {
                 continue;
             };
             let mut signals = slot.signals;
             signals.visits = signals.visits.saturating_add(1);
-            // An error that is no number says nothing: the visit counts, the sample's rank falls back to the middle.
-            let rank = if error.is_finite() {
-                signals.error = *error;
-                memory.contents.ranks.observe(*error)
-            } else {
-                crate::curiosity::ErrorRanks::UNKNOWN
-            };
-            let priority = Priority::new(signals.visits, rank);
-            signals.weight = priority.weight();
+            // An error that is no number says nothing: only the visit counts.
+            let error = error.is_finite().then_some(*error);
+            signals.error = error.unwrap_or(signals.error);
+            let judgement = judge(&Known {
+                id: *id,
+                visits: signals.visits,
+                error,
+                score: signals.score,
+                before: signals.judgement,
+                age: newest.saturating_sub(id.0) as f64 / held,
+            });
+            signals.weight = judgement.priority.weight();
+            signals.judgement = Some(judgement);
             memory.contents.set_signals(*id, signals);
-            memory.curator.update(*id, priority);
+            memory.curator.update(*id, judgement.priority);
         }
         Ok(())
     }
@@ -327,7 +329,12 @@ impl ReplayBuffer {
 
     /// A live sample, without its content.
     pub fn info(&self, id: SampleId) -> Option<SampleInfo> {
-        let slot = self.store.memory.lock().contents.samples.get(&id.0).copied()?;
+        let (slot, probability) = {
+            let memory = self.store.memory.lock();
+            let slot = memory.contents.samples.get(&id.0).copied()?;
+            let probability = if slot.exam { 0.0 } else { memory.curator.probability(id) };
+            (slot, probability)
+        };
         let sample = match self.store.segments.read_entry(slot.location) {
             Ok(Some(Entry::Sample(sample))) if sample.id == id => sample,
             // Moved or evicted since, or damaged: reading the content says which.
@@ -342,7 +349,13 @@ impl ReplayBuffer {
             None
         });
         let path = source.map(|source| String::from_utf8_lossy(&source.path).into_owned());
-        let Signals { visits, error, weight, .. } = slot.signals;
+        let Signals {
+            visits,
+            error,
+            weight,
+            score,
+            judgement,
+        } = slot.signals;
         Some(SampleInfo {
             id,
             source: sample.source,
@@ -353,6 +366,9 @@ impl ReplayBuffer {
             visits,
             error: (!error.is_nan()).then_some(error),
             priority: Priority::from_weight(weight).get() as f32,
+            probability,
+            score,
+            judgement,
         })
     }
 

@@ -67,8 +67,8 @@ fn draws_after_reopening_are_those_of_a_buffer_that_was_never_closed() {
             let ids = draw.samples.iter().map(|drawn| drawn.id);
             let error = |id: SampleId| (id.0.wrapping_mul(2_654_435_761) % 1_000) as f32;
             let evidence: Vec<_> = ids.map(|id| Evidence { id, error: error(id) }).collect();
-            reopened.report(&evidence).unwrap();
-            kept.report(&evidence).unwrap();
+            reopened.report(&evidence, judge).unwrap();
+            kept.report(&evidence, judge).unwrap();
             reopened.close().unwrap();
             reopened = reopen(closed.path(), &config);
         }
@@ -115,7 +115,7 @@ fn what_is_visited_and_easy_is_drawn_less() {
             id: SampleId(id),
             error: 1.0,
         });
-        buffer.report(&easy.chain(hard).collect::<Vec<_>>()).unwrap();
+        buffer.report(&easy.chain(hard).collect::<Vec<_>>(), judge).unwrap();
     }
     let draw = buffer.draw(20_000, &mut for_step(1, 0, 0)).unwrap();
     let mut share = BTreeMap::<u64, (f64, f64)>::new();
@@ -138,12 +138,15 @@ fn an_error_that_is_no_number_does_no_harm() {
     let buffer = open(dir.path(), &prioritized());
     buffer.insert(sources(0..10, 20)).unwrap();
     let evidence = [f32::NAN, f32::INFINITY].map(|error| Evidence { id: SampleId(1), error });
-    buffer.report(&evidence).unwrap();
+    buffer.report(&evidence, judge).unwrap();
     buffer
-        .report(&[Evidence {
-            id: SampleId(999),
-            error: 1.0,
-        }])
+        .report(
+            &[Evidence {
+                id: SampleId(999),
+                error: 1.0,
+            }],
+            judge,
+        )
         .unwrap();
     assert_eq!(drawn_ids(&buffer, 100, 0).len(), 100);
     let info = buffer.info(SampleId(1)).unwrap();
