@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use curiod::clock::Timestamp;
 use curiod::config::{ReplayConfig, SamplerKind};
+use curiod::curiosity::Curiosity;
 use curiod::ids::{SampleId, SourceHash};
 use curiod::replay::{Evidence, NewSource, ReplayBuffer};
 use curiod::rng::{below, for_step, unit};
@@ -279,6 +280,7 @@ fn payloads(options: &Options, dir: &Path) -> Outcome<()> {
     let measured = format!("{ratio:.2} ({:.1}k/s)", 8.0 * DRAW as f64 / 1e3 / ours.as_secs_f64());
     row("cold sampling, x raw pread", &measured, ">= 0.8", Some(ratio >= 0.8));
 
+    let mut curiosity = Curiosity::default();
     let looped = rate(second, DRAW, |n| {
         let draw = buffer.draw(DRAW, &mut for_step(4, n, 0))?;
         let evidence = |(index, id): (usize, SampleId)| Evidence {
@@ -286,7 +288,8 @@ fn payloads(options: &Options, dir: &Path) -> Outcome<()> {
             error: index as f32,
         };
         let ids = draw.samples.iter().map(|drawn| drawn.id);
-        Ok(buffer.report(&ids.enumerate().map(evidence).collect::<Vec<_>>())?)
+        let evidence: Vec<_> = ids.enumerate().map(evidence).collect();
+        Ok(buffer.report(&evidence, |known| curiosity.judge(known))?)
     })?;
     let measured = format!("{:.0}k/s", looped / 1e3);
     row("sample and update loop", &measured, ">= 30k/s", Some(looped >= 30e3));
@@ -300,7 +303,7 @@ fn payloads(options: &Options, dir: &Path) -> Outcome<()> {
             let error = unit(&mut rng) as f32;
             evidence.push(Evidence { id, error });
         }
-        Ok(buffer.report(&evidence)?)
+        Ok(buffer.report(&evidence, |known| curiosity.judge(known))?)
     })?;
     let measured = format!("{:.0}k/s", updates / 1e3);
     row("priority updates", &measured, ">= 100k/s", Some(updates >= 100e3));

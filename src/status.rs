@@ -89,6 +89,21 @@ pub struct StreamStatus {
     pub rank: Option<f64>,
     /// Error of the newest samples over the running mean: above 1 they are harder than what is known.
     pub surprise: Option<f64>,
+    /// How much lower the errors of fixed views are lately than before, as a share: above 0 the learner makes progress.
+    #[serde(default)]
+    pub progress: Option<f64>,
+    /// Samples that the teacher was asked about, for life.
+    #[serde(default)]
+    pub scores: u64,
+    /// Changes of what arrives that were told, for life.
+    #[serde(default)]
+    pub drift_alerts: u64,
+    /// The newest of them since the start, in a sentence.
+    #[serde(default)]
+    pub drift: Option<String>,
+    /// Samples that were like nothing else held and hardly understood when they arrived, for life.
+    #[serde(default)]
+    pub outliers: u64,
     /// Candidates that the gate accepted since the start.
     pub candidates_accepted: u64,
     /// Candidates that the gate rejected since the start.
@@ -171,6 +186,11 @@ pub(crate) fn example(name: &str) -> StreamStatus {
         loss: Some(3.25),
         rank: Some(17.5),
         surprise: Some(1.1),
+        progress: Some(0.125),
+        scores: 160,
+        drift_alerts: 1,
+        drift: Some("what arrives is harder than it was".to_owned()),
+        outliers: 2,
         candidates_accepted: 1,
         candidates_rejected: 0,
         verdict: Some("accepted".to_owned()),

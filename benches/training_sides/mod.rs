@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use curiod::clock::Timestamp;
-use curiod::config::{DeviceConfig, LearningConfig, Precision, PublicationConfig, ReplayConfig, SamplerKind};
+use curiod::config::{
+    CuriosityConfig, DeviceConfig, LearningConfig, Precision, PublicationConfig, ReplayConfig, SamplerKind,
+};
 use curiod::ids::{SampleId, SourceHash};
 use curiod::learn::{AdamW, Batch, DeviceTurns, LearnSetup, Learner, LearnerSetup, LearnerThread, Pixels, SimClr};
 use curiod::model::{Architecture, EncoderSpec, initialise, weights};
@@ -73,13 +75,15 @@ fn step(config: &LearningConfig, device: Device) {
             step: learner.steps(),
             ids: (0..u64::from(BATCH)).map(SampleId).collect(),
             weights: vec![1.0; BATCH as usize],
+            replayed: vec![1.0; BATCH as usize],
             px: PX,
             pixels: Pixels::with_home(buffers.recv().expect("the buffer came home"), {
                 let home = home.clone();
                 move |values| drop(home.try_send(values))
             }),
+            to_score: None,
         };
-        learner.step(batch).expect("a step can be taken").loss
+        learner.step(batch, 0.0).expect("a step can be taken").loss
     };
     let loss = (0..SAME_STEPS).map(|_| step()).last();
     turns::answer(json!({ "loss": loss }), |steps| {
@@ -126,6 +130,7 @@ fn pipeline(config: LearningConfig, device: Device, pictures: Option<&Path>) {
     let setup = LearnSetup {
         stream: "bench".parse().expect("a stream's name"),
         config,
+        curiosity: CuriosityConfig::default(),
         publication: PublicationConfig::default(),
         sampler: SamplerKind::Uniform,
         spec: SPEC,

@@ -181,8 +181,8 @@ impl Stage {
         let buffer = Arc::new(buffer);
         let learn = LearnSetup {
             stream: arm.config.name.clone(),
+            curiosity: arm.config.curiosity.clone(),
             sampler: replay.sampler,
-            draws: replay.draws(),
             publication: arm.config.publication.clone(),
             spec,
             device: setup.device,

@@ -14,6 +14,7 @@ pub mod quarantine;
 pub mod query;
 pub mod replay;
 pub mod run;
+pub mod sample;
 pub mod shell;
 pub mod status;
 
@@ -64,6 +65,8 @@ pub enum Command {
     Novelty(query::NoveltyArgs),
     /// Have the middle of a picture painted by a model of the objective `inpaint`
     Inpaint(inpaint::InpaintArgs),
+    /// A sample, and why it is replayed as often as it is
+    Sample(sample::SampleArgs),
     /// The published models
     #[command(subcommand)]
     Models(models::ModelsCommand),
@@ -114,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Search(args) => query::search(&args),
         Command::Novelty(args) => query::novelty(&args),
         Command::Inpaint(args) => inpaint::inpaint(&args),
+        Command::Sample(args) => sample::sample(&args),
         Command::Models(command) => models::models(&command),
         Command::Quarantine(args) => quarantine::quarantine(&args),
         Command::Completions(args) => shell::completions(&args),

@@ -158,10 +158,11 @@ fn described_stream(stream: &StreamStatus) -> String {
         (
             "health",
             format!(
-                "loss {}, rank {}, surprise {}",
+                "loss {}, rank {}, surprise {}, progress {}",
                 optional(stream.loss, 3),
                 optional(stream.rank, 1),
-                optional(stream.surprise, 2)
+                optional(stream.surprise, 2),
+                optional(stream.progress, 3)
             ),
         ),
         (
@@ -174,6 +175,7 @@ fn described_stream(stream: &StreamStatus) -> String {
         ("serving", generation),
     ];
     lines.extend(stream.verdict.clone().map(|verdict| ("verdict", verdict)));
+    lines.extend(stream.drift.clone().map(|drift| ("drift", drift)));
     lines.extend(stream.ingest_paused.clone().map(|why| ("paused", why)));
     let gone = stream.inboxes.iter().filter(|inbox| !inbox.present);
     lines.extend(gone.map(|inbox| ("inbox", format!("{} is gone; mount or make it again", inbox.path))));

@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::{Config, ConfigError};
 
 /// The sections that a stream inherits key by key.
-const INHERITED: [&str; 4] = ["ingest", "replay", "learning", "publication"];
+const INHERITED: [&str; 5] = ["ingest", "replay", "learning", "curiosity", "publication"];
 
 /// What an environment variable that overrides a key begins with.
 const ENVIRONMENT_PREFIX: &str = "CURIOD__";
@@ -232,6 +232,7 @@ mod tests {
             ingest: plain.ingest.clone(),
             replay: plain.replay.clone(),
             learning: plain.learning.clone(),
+            curiosity: plain.curiosity.clone(),
             publication: plain.publication.clone(),
             ..plain.streams[0].clone()
         };

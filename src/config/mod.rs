@@ -35,6 +35,8 @@ pub struct Config {
     pub replay: ReplayConfig,
     /// The learner, of every stream that does not say otherwise.
     pub learning: LearningConfig,
+    /// The signals of curiosity, of every stream that does not say otherwise.
+    pub curiosity: CuriosityConfig,
     /// When models are published, by every stream that does not say otherwise.
     pub publication: PublicationConfig,
     /// The streams.
@@ -61,6 +63,9 @@ pub struct StreamConfig {
     /// The learner.
     #[serde(default)]
     pub learning: LearningConfig,
+    /// The signals of curiosity.
+    #[serde(default)]
+    pub curiosity: CuriosityConfig,
     /// When models are published.
     #[serde(default)]
     pub publication: PublicationConfig,
@@ -76,6 +81,7 @@ impl Default for Config {
             ingest: IngestConfig::default(),
             replay: ReplayConfig::default(),
             learning: LearningConfig::default(),
+            curiosity: CuriosityConfig::default(),
             publication: PublicationConfig::default(),
             streams: Vec::new(),
         }

@@ -360,6 +360,25 @@ impl Default for LearningConfig {
     }
 }
 
+/// What novelty is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NoveltyKind {
+    /// The distance to the nearest neighbours in teacher space.
+    #[default]
+    Neighbours,
+    /// The error of a network that learns to predict a random one (Burda et al. 2018). Needs no teacher that has learnt.
+    RandomNetwork,
+}
+
+/// `[curiosity]`: the signals that alerts and replay are steered by.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CuriosityConfig {
+    /// What novelty is: `neighbours` or `random_network`.
+    pub novelty: NoveltyKind,
+}
+
 /// `[publication]`: when a candidate is made and judged, and what is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

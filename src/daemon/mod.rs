@@ -311,6 +311,7 @@ async fn read_again(
         ingest: new.ingest,
         replay: new.replay,
         learning: new.learning,
+        curiosity: new.curiosity,
         publication: new.publication,
         ..old
     }

@@ -12,9 +12,10 @@ use tracing::{error, info_span, warn};
 
 use crate::clock::Clock;
 use crate::config::{StreamConfig, ThreadConfig};
+use crate::curiosity::Alert;
 use crate::ids::StreamName;
 use crate::ingest::{Ingest, IngestError, IngestEvent, IngestSetup};
-use crate::learn::{Activity, Candidate, DeviceTurns, LearnError, LearnSetup, LearnerState, LearnerThread};
+use crate::learn::{Activity, Candidate, DeviceTurns, LearnError, LearnSetup, LearnerState, LearnerThread, OnAlert};
 use crate::model::{EncoderSpec, ModelError};
 use crate::registry::{CandidateSlot, GateCounters, GateStream, Provenance, Registry, RegistryError};
 use crate::replay::{ReplayBuffer, ReplayError};
@@ -137,9 +138,9 @@ impl Stream {
             LearnSetup {
                 stream: name.clone(),
                 config: config.learning.clone(),
+                curiosity: config.curiosity.clone(),
                 publication: config.publication.clone(),
                 sampler: config.replay.sampler,
-                draws: config.replay.draws(),
                 spec,
                 device: common.device,
                 learn_threads: common.threads.learn(),
@@ -154,6 +155,7 @@ impl Stream {
             Arc::clone(&common.turns),
             deliver(Arc::clone(&common.candidates)),
         )?;
+        learner.on_alert(tell_alert(name.clone(), common.events.clone()));
         let started = Ingest::start(
             IngestSetup {
                 stream: name.clone(),
@@ -300,6 +302,11 @@ impl Stream {
             loss: learner.loss,
             rank: learner.health.map(|health| health.rank),
             surprise: learner.surprise,
+            progress: learner.progress,
+            scores: learner.curiosity.scores,
+            drift_alerts: learner.curiosity.drifts,
+            drift: learner.drift,
+            outliers: learner.curiosity.outliers,
             candidates_accepted: gate.published,
             candidates_rejected: gate.rejected,
             verdict: self.handle.registry.verdicts().pop().map(|verdict| verdict.reason),
@@ -335,6 +342,32 @@ fn deliver(gate: Arc<ArcSwapOption<CandidateSlot>>) -> impl Fn(Candidate) + Send
                 "no gate sits; a candidate was dropped, the next one follows");
         }
     }
+}
+
+/// Tells what the learner noticed to whoever follows the events.
+fn tell_alert(stream: StreamName, events: broadcast::Sender<Event>) -> OnAlert {
+    Box::new(move |alert, info| {
+        let (stream, path) = (stream.clone(), info.map(|info| info.path.clone()));
+        // Nobody follows: nobody misses it.
+        let _ = events.send(match *alert {
+            Alert::Drift { signal, change, sample } => Event::Drift {
+                stream,
+                signal,
+                before: change.before,
+                since: change.since,
+                sample,
+                path,
+                detail: alert.to_string(),
+            },
+            Alert::Outlier { sample, rank, novelty } => Event::Outlier {
+                stream,
+                sample,
+                rank,
+                novelty,
+                path,
+            },
+        });
+    })
 }
 
 /// Tells what ingest did to the log and to whoever follows the events.

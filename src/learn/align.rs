@@ -100,7 +100,7 @@ mod tests {
         for _ in 0..300 {
             aligner.optimiser.drop_gradients().unwrap();
             aligner.loss(&student, &teacher, &all).backward();
-            aligner.optimiser.update(0.01).unwrap();
+            let _ = aligner.optimiser.update(0.01).unwrap();
         }
         let after = aligner.loss(&student, &teacher, &all).double_value(&[]);
         assert!(after < before / 4.0, "{before} became {after}");

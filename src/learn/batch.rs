@@ -10,6 +10,7 @@ use tch::{Device, Tensor};
 
 use super::LearnError;
 use super::augment::{Canvases, Recipe, Renderer, VIEWS, View, view_rng};
+use super::score::{self, ToScore};
 use crate::ids::{SampleId, StreamName};
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::Draw;
@@ -28,6 +29,8 @@ pub struct Draft {
     pub draw: Draw,
     /// How much each counts.
     pub weights: Vec<f32>,
+    /// The places of the samples that the teacher is asked about, one repeated to fill their fixed number; none: empty.
+    pub to_score: Vec<usize>,
 }
 
 /// Two views of each of B pictures, ready for a step.
@@ -45,6 +48,8 @@ pub struct Batch {
     /// The views: first the first view of every picture, then the second. Rendered they are `2 * B * px * px * 3` numbers,
     /// normalised, channels last.
     pub pixels: Pixels,
+    /// What the teacher is asked about beside the step.
+    pub to_score: Option<ToScore>,
 }
 
 /// The views of a batch, on their way to the device.
@@ -230,36 +235,82 @@ fn hand_out(
     recipe: Recipe,
     device: Device,
 ) {
-    // One more than can be ready: the learner works on one.
-    let (home, spare) = bounded::<Vec<f32>>(BATCH_QUEUE_MAX + 2);
+    // Buffers of both sizes go home to their own.
+    let (of_step, of_scores) = (Home::new(), Home::new());
+    let pixels = |home: &Home, tiles: Vec<ImageTile>, views: Vec<View>| {
+        if device.is_cuda() {
+            return Pixels::on_device(Canvases::new(&tiles), views);
+        }
+        home.filled(views.len() * (recipe.px * recipe.px * 3) as usize, |values| {
+            pool.install(|| render(&tiles, &views, &recipe, values));
+        })
+    };
     for draft in drafts {
-        let prepared = draw_views(&draft, &recipe).map(|(tiles, views)| {
-            if device.is_cuda() {
-                return Pixels::on_device(Canvases::new(&tiles), views);
+        let batch = draw_views(&draft, &recipe).map(|(tiles, views)| {
+            let samples = &draft.draw.samples;
+            let to_score = (!draft.to_score.is_empty()).then(|| {
+                let shown: Vec<_> = draft
+                    .to_score
+                    .iter()
+                    .map(|place| (samples[*place].id, &tiles[*place]))
+                    .collect();
+                let fixed = score::fixed_views(&shown, &recipe);
+                let ids = score::named(samples, &draft.to_score);
+                ToScore {
+                    thumbnails: shown[..ids.len()]
+                        .iter()
+                        .map(|(_, tile)| score::thumbnail(tile))
+                        .collect(),
+                    ids,
+                    count: shown.len(),
+                    px: recipe.px,
+                    pixels: pixels(
+                        &of_scores,
+                        shown.into_iter().map(|(_, tile)| tile.clone()).collect(),
+                        fixed,
+                    ),
+                }
+            });
+            Batch {
+                step: draft.step,
+                ids: samples.iter().map(|sample| sample.id).collect(),
+                replayed: samples
+                    .iter()
+                    .map(|sample| f32::from(u8::from(sample.visits > 0)))
+                    .collect(),
+                weights: draft.weights,
+                px: recipe.px,
+                pixels: pixels(&of_step, tiles, views),
+                to_score,
             }
-            let mut values = spare.try_recv().unwrap_or_default();
-            values.resize(views.len() * (recipe.px * recipe.px * 3) as usize, 0.0);
-            pool.install(|| render(&tiles, &views, &recipe, &mut values));
-            let home = home.clone();
-            // Full or closed: the buffer is freed.
-            Pixels::with_home(values, move |values| drop(home.try_send(values)))
-        });
-        let batch = prepared.map(|pixels| Batch {
-            step: draft.step,
-            ids: draft.draw.samples.iter().map(|sample| sample.id).collect(),
-            replayed: draft
-                .draw
-                .samples
-                .iter()
-                .map(|sample| f32::from(u8::from(sample.visits > 0)))
-                .collect(),
-            weights: draft.weights,
-            px: recipe.px,
-            pixels,
         });
         if batches.send(batch).is_err() {
             return;
         }
+    }
+}
+
+/// Where buffers of one size wait to be used again.
+struct Home {
+    home: Sender<Vec<f32>>,
+    spare: Receiver<Vec<f32>>,
+}
+
+impl Home {
+    fn new() -> Self {
+        // One more than can be ready: the learner works on one.
+        let (home, spare) = bounded(BATCH_QUEUE_MAX + 2);
+        Self { home, spare }
+    }
+
+    /// Pixels in a buffer from here, which comes back.
+    fn filled(&self, numbers: usize, fill: impl FnOnce(&mut [f32])) -> Pixels {
+        let mut values = self.spare.try_recv().unwrap_or_default();
+        values.resize(numbers, 0.0);
+        fill(&mut values);
+        let home = self.home.clone();
+        // Full or closed: the buffer is freed.
+        Pixels::with_home(values, move |values| drop(home.try_send(values)))
     }
 }
 

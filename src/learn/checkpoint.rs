@@ -17,6 +17,7 @@ use super::learner::Learner;
 use super::surprise::Surprise;
 use super::{LearnError, LearnerSetup};
 use crate::config::LearningConfig;
+use crate::curiosity::Curiosity;
 use crate::disk;
 use crate::durable::{self, DurableError};
 use crate::model::{Architecture, Pretrained, weights};
@@ -69,6 +70,8 @@ pub(super) struct Cursors {
     pub(super) decline: Decline,
     /// Whether something is being forgotten.
     pub(super) anchor: Anchor,
+    /// What is known of errors, novelty and progress. Absent in checkpoints of before there was any.
+    pub(super) curiosity: Curiosity,
 }
 
 /// The folder of a stream's checkpoints.

@@ -41,6 +41,8 @@ pub(super) struct Effort {
     arrived: u64,
     /// Draws that were granted for them.
     granted: f64,
+    /// Drifts that were noticed by then.
+    drifts: u64,
 }
 
 impl Default for Effort {
@@ -52,6 +54,7 @@ impl Default for Effort {
             share: 1.0,
             arrived: 0,
             granted: 0.0,
+            drifts: 0,
         }
     }
 }
@@ -86,15 +89,18 @@ impl Effort {
     }
 
     /// So many samples have arrived by now, for life; each since the last time is granted between `least` and `most`
-    /// draws. `surprise`: the error of what is seen for the first time over that of everything; `drifted`: whether a drift
-    /// was noticed since the last time.
-    pub(super) fn arrive(&mut self, arrived: u64, (least, most): (f64, f64), surprise: Option<f64>, drifted: bool) {
+    /// draws. `surprise`: the error of what is seen for the first time over that of everything; `drifts`: how
+    /// often a drift of the stream was noticed, for life.
+    pub(super) fn arrive(&mut self, arrived: u64, (least, most): (f64, f64), surprise: Option<f64>, drifts: u64) {
         let new = arrived.saturating_sub(self.arrived);
         self.arrived = arrived;
-        let wanted = self
-            .progress()
-            .max(surprise.map_or(0.0, news))
-            .max(f64::from(u8::from(drifted)));
+        let has_drifted = drifts > self.drifts;
+        self.drifts = drifts;
+        let wanted = if has_drifted {
+            1.0
+        } else {
+            self.progress().max(surprise.map_or(0.0, news))
+        };
         for _ in 0..new {
             self.share = wanted.max(self.share * LINGERS);
             self.granted += least + self.share * (most - least);
@@ -129,7 +135,7 @@ mod tests {
     fn bored() -> Effort {
         let mut effort = Effort::default();
         (0..4_000).for_each(|step| effort.step(3.0 + 0.05 * f64::from(step % 7 - 3)));
-        effort.arrive(5_000, BOUNDS, Some(1.0), false);
+        effort.arrive(5_000, BOUNDS, Some(1.0), 0);
         effort
     }
 
@@ -138,7 +144,7 @@ mod tests {
         let mut effort = Effort::default();
         for step in 0..2_000u64 {
             effort.step(5.0 - step as f64 * 0.001);
-            effort.arrive(step, BOUNDS, Some(1.0), false);
+            effort.arrive(step, BOUNDS, Some(1.0), 0);
         }
         assert!((effort.granted() - 1_999.0 * 20.0).abs() < 1e-6, "{effort:?}");
     }
@@ -148,16 +154,16 @@ mod tests {
         let mut effort = bored();
         assert!(effort.share() < 0.1, "{effort:?}");
         let before = effort.granted();
-        effort.arrive(6_000, BOUNDS, None, false);
+        effort.arrive(6_000, BOUNDS, None, 0);
         let each = (effort.granted() - before) / 1_000.0;
         assert!((2.0..5.0).contains(&each), "{each}");
     }
 
     #[test]
     fn news_or_a_drift_bring_the_full_effort_back_at_once() {
-        for (surprise, drifted) in [(Some(1.5), false), (None, true)] {
+        for (surprise, drifts) in [(Some(1.5), 0), (None, 1)] {
             let mut effort = bored();
-            effort.arrive(5_001, BOUNDS, surprise, drifted);
+            effort.arrive(5_001, BOUNDS, surprise, drifts);
             assert_eq!(effort.share(), 1.0);
         }
     }
@@ -166,9 +172,17 @@ mod tests {
     fn what_was_granted_is_not_taken_back_and_nobody_is_paid_twice() {
         let mut effort = bored();
         let before = effort.granted();
-        effort.arrive(5_000, BOUNDS, None, true);
-        effort.arrive(4_000, BOUNDS, None, true);
+        effort.arrive(5_000, BOUNDS, None, 1);
+        effort.arrive(4_000, BOUNDS, None, 1);
         assert_eq!(effort.granted(), before);
+    }
+
+    #[test]
+    fn draws_are_allowed_up_to_what_was_granted_and_without_a_bound_always() {
+        let mut effort = Effort::default();
+        effort.arrive(10, (2.0, 2.0), None, 0);
+        assert!(effort.allows(20, (2.0, 2.0)) && !effort.allows(21, (2.0, 2.0)));
+        assert!(effort.allows(u64::MAX, (0.0, 0.0)));
     }
 
     #[test]

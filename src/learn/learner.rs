@@ -9,9 +9,11 @@ use tracing::warn;
 use super::align::Aligner;
 use super::objective::{self, Built, Numerics, Objective, Views};
 use super::schedule::learning_rate;
+use super::score::{Scorer, ToScore};
 use super::{AdamW, Batch, Health, LearnError, Pixels};
 use crate::config::LearningConfig;
-use crate::model::{Decoder, Decoders, Encoder, EncoderSpec, Pretrained, initialise, weights};
+use crate::curiosity::Scored;
+use crate::model::{Decoder, Decoders, EncoderSpec, Pretrained, initialise, weights};
 use crate::replay::Evidence;
 use crate::torch;
 
@@ -69,8 +71,6 @@ pub struct Learner {
     pub(super) teacher_decoder: Option<VarStore>,
     /// The predictor of the teacher's features, where alignment may be asked for.
     pub(super) aligner: Option<Aligner>,
-    /// The teacher as a network.
-    teacher_network: Box<dyn Encoder>,
     /// An adversary, where the objective has one.
     pub(super) critic: Option<Critic>,
     /// The variables that have a teacher, and the teacher's, pair by pair.
@@ -78,6 +78,7 @@ pub struct Learner {
     teacher_params: Vec<Tensor>,
     pub(super) optimiser: AdamW,
     numerics: Numerics,
+    scorer: Scorer,
     /// Steps done in the learner's life.
     pub(super) step: u64,
     /// What the learning rate is multiplied by: halved by each recovery.
@@ -137,21 +138,22 @@ impl Learner {
                 Ok(Critic { variables, optimiser })
             })
             .transpose()?;
+        let numerics = Numerics {
+            device: setup.device,
+            bf16: torch::uses_bf16(setup.config.precision, setup.device),
+        };
         Ok(Self {
             objective,
             student_params,
             teacher_params,
-            numerics: Numerics {
-                device: setup.device,
-                bf16: torch::uses_bf16(setup.config.precision, setup.device),
-            },
+            scorer: Scorer::new(teacher_network, numerics)?,
+            numerics,
             setup,
             encoder,
             heads,
             teacher,
             teacher_decoder,
             aligner,
-            teacher_network,
             critic,
             optimiser,
             step: 0,
@@ -207,7 +209,7 @@ impl Learner {
                 let teacher = {
                     let _no_grad = tch::no_grad_guard();
                     let _autocast = self.numerics.autocast()?;
-                    self.teacher_network.forward(&views.images)
+                    self.scorer.teacher().forward(&views.images)
                 };
                 let replayed = Tensor::from_slice(&replayed).f_to_device(self.setup.device)?;
                 (&loss.total + alignment * aligner.loss(&loss.features, &teacher, &replayed)).f_backward()?;
@@ -280,6 +282,11 @@ impl Learner {
             self.objective.encoder().forward(&images)
         };
         Ok(Vec::try_from(super::anchor::losses(&features).to_device(Device::Cpu))?)
+    }
+
+    /// What the teacher says of samples. Changes nothing.
+    pub fn score(&self, to_score: ToScore) -> Result<Vec<Scored>, LearnError> {
+        self.scorer.score(to_score, self.step)
     }
 
     fn failed_step(&mut self, loss: f64, grad_norm: f64) -> StepReport {

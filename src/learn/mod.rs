@@ -22,6 +22,7 @@ mod pace;
 mod pairs;
 mod run;
 mod schedule;
+mod score;
 mod simclr;
 mod surprise;
 mod thread;
@@ -41,8 +42,9 @@ pub use learner::{Learner, LearnerSetup, StepReport};
 pub use mae::Mae;
 pub use objective::{Loss, Numerics, Objective, Views};
 pub use schedule::learning_rate;
+pub use score::ToScore;
 pub use simclr::{SimClr, nt_xent};
-pub use thread::{Activity, Candidate, LearnSetup, LearnerState, LearnerThread};
+pub use thread::{Activity, Candidate, LearnSetup, LearnerState, LearnerThread, OnAlert};
 pub use turns::DeviceTurns;
 pub use vicreg::VicReg;
 

@@ -3,6 +3,8 @@
 //! the seed, the step and the buffer. (A prioritized sampler sees the buffer as the last steps before a restart left it: the
 //! first two batches after one may differ from those of a run that went on.)
 
+mod alerts;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,11 +17,12 @@ use super::checkpoint::{Checkpoints, Cursors};
 use super::decline::Remedy;
 use super::objective::recipe;
 use super::pace::Pace;
+use super::score;
 use super::thread::{Activity, Candidate, LearnSetup, Shared};
 use super::{DeviceTurns, Health, LearnError, Learner, LearnerSetup, StepReport};
 use crate::config::SamplerKind;
 use crate::disk::{self, DiskGate};
-use crate::ids::SampleId;
+use crate::ids::{SampleId, SourceHash};
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::ReplayBuffer;
 use crate::rng;
@@ -54,6 +57,8 @@ pub(super) struct Loop<Deliver> {
     saved_step: u64,
     /// The step of the last candidate, or of the published model.
     candidate_step: u64,
+    /// Sources whose outliers were told, the newest last.
+    told_sources: std::collections::VecDeque<SourceHash>,
 }
 
 impl<Deliver: Fn(Candidate)> Loop<Deliver> {
@@ -79,6 +84,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             device: setup.device,
         };
         let (learner, mut cursors) = checkpoints.restore(&learner)?;
+        cursors.curiosity.measure_novelty(setup.curiosity.novelty);
         if cursors.next_candidate == 0 {
             cursors.next_candidate = setup.publication.first_candidate_steps;
         }
@@ -103,6 +109,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             pace: Pace::new(now),
             saved_at: now,
             saved_step,
+            told_sources: std::collections::VecDeque::new(),
         })
     }
 
@@ -124,10 +131,10 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
 
     /// Takes one step where there is something to learn; `false` if there is not.
     pub(super) fn turn(&mut self) -> Result<bool, LearnError> {
-        let surprise = self.cursors.surprise.value();
+        let (surprise, drifts) = (self.cursors.surprise.value(), self.cursors.curiosity.counts().drifts);
         self.cursors
             .effort
-            .arrive(self.replay.arrived(), self.setup.draws, surprise, false);
+            .arrive(self.replay.arrived(), self.replay.draws(), surprise, drifts);
         let activity = self.activity();
         let learning = activity == Activity::Learning;
         self.tell(activity);
@@ -188,7 +195,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
     fn may_draw(&self) -> bool {
         let under_way = (self.under_way.len() * self.batch) as u64;
         let drawn = self.cursors.drawn + under_way + self.batch as u64;
-        self.replay.drawable() > 0 && self.cursors.effort.allows(drawn, self.setup.draws)
+        self.replay.drawable() > 0 && self.cursors.effort.allows(drawn, self.replay.draws())
     }
 
     /// Keeps as many batches under way as fit.
@@ -210,6 +217,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             self.under_way
                 .push_back(draw.samples.iter().map(|sample| sample.visits == 0).collect());
             self.augmenters.send(Draft {
+                to_score: score::due(&draw.samples, step, score::count(self.batch)),
                 step,
                 seed,
                 draw,
@@ -221,16 +229,22 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
 
     /// Takes the step of the oldest batch under way.
     fn learn(&mut self, first_visits: Vec<bool>) -> Result<(), LearnError> {
-        let batch = self.augmenters.receive()?;
+        let mut batch = self.augmenters.receive()?;
+        let to_score = batch.to_score.take();
         let turn = self.turns.take();
         let start = Instant::now();
         let alignment = self.setup.config.alignment_max * self.cursors.anchor.share();
         let report = self.learner.step(batch, alignment)?;
+        // A step that failed has shown nothing; its samples are due again.
+        let scored = match to_score {
+            Some(to_score) if !report.evidence.is_empty() => self.learner.score(to_score)?,
+            _ => Vec::new(),
+        };
         let now = Instant::now();
         drop(turn);
         self.pace.step(now, now - start);
         self.cursors.drawn += self.batch as u64;
-        self.replay.report(&report.evidence)?;
+        self.take_in(&scored, &report.evidence)?;
         self.cursors
             .surprise
             .observe(report.evidence.iter().map(|evidence| evidence.error).zip(first_visits));
@@ -400,6 +414,8 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         state.effort = self.cursors.effort.share();
         state.alignment = self.setup.config.alignment_max * self.cursors.anchor.share();
         state.forgotten = self.cursors.anchor.forgotten();
+        state.progress = self.cursors.curiosity.progress();
+        state.curiosity = self.cursors.curiosity.counts();
         state.failed_steps = self.learner.failed_steps();
         state.alive_at = Some(Instant::now());
     }

@@ -12,7 +12,7 @@ use tch::Device;
 use super::checkpoint::{Checkpoints, Cursors};
 use super::*;
 use crate::clock::Timestamp;
-use crate::config::{LearningConfig, Precision, PublicationConfig, ReplayConfig, SamplerKind};
+use crate::config::{CuriosityConfig, LearningConfig, Precision, PublicationConfig, ReplayConfig, SamplerKind};
 use crate::ids::{SampleId, SourceHash};
 use crate::model::{Architecture, Embedder, EncoderSpec};
 use crate::replay::{NewSource, ReplayBuffer};
@@ -60,14 +60,16 @@ fn batch_of(step: u64, values: Vec<f32>) -> Batch {
         step,
         ids: (0..BATCH as u64).map(|n| SampleId(8 * step + n)).collect(),
         weights: vec![1.0; BATCH],
+        replayed: vec![1.0; BATCH],
         px: PX,
         pixels: Pixels::with_home(values, drop),
+        to_score: None,
     }
 }
 
 fn steps(learner: &mut Learner, until: u64) -> Vec<StepReport> {
     (learner.steps()..until)
-        .map(|step| learner.step(batch(step)).unwrap())
+        .map(|step| learner.step(batch(step), 0.0).unwrap())
         .collect()
 }
 
@@ -119,7 +121,7 @@ fn child_that_learns_until_it_is_killed() {
     let mut learner = Learner::new(setup()).unwrap();
     loop {
         let step = learner.steps();
-        learner.step(batch(step)).unwrap();
+        learner.step(batch(step), 0.0).unwrap();
         checkpoints.save(&learner, &Cursors::default()).unwrap();
         println!("saved {}", learner.steps());
         std::io::stdout().flush().unwrap();
@@ -165,7 +167,7 @@ fn a_batch_that_is_no_number_is_skipped_and_three_in_a_row_are_told() {
     steps(&mut learner, 2);
     let before = learner.weights().unwrap();
     let poison = |step| batch_of(step, vec![f32::NAN; 2 * BATCH * (PX * PX * 3) as usize]);
-    let reports: Vec<_> = (2..5).map(|step| learner.step(poison(step)).unwrap()).collect();
+    let reports: Vec<_> = (2..5).map(|step| learner.step(poison(step), 0.0).unwrap()).collect();
     assert!(
         reports
             .iter()
@@ -179,7 +181,7 @@ fn a_batch_that_is_no_number_is_skipped_and_three_in_a_row_are_told() {
         (learner.weights().unwrap(), learner.steps(), learner.failed_steps()),
         (before, 5, 3)
     );
-    assert!(learner.is_finite().unwrap() && learner.step(batch(5)).unwrap().loss.is_finite());
+    assert!(learner.is_finite().unwrap() && learner.step(batch(5), 0.0).unwrap().loss.is_finite());
 }
 
 #[test]
@@ -249,6 +251,7 @@ impl Running {
         let setup = LearnSetup {
             stream: "pictures".parse().unwrap(),
             config,
+            curiosity: CuriosityConfig::default(),
             publication,
             sampler: SamplerKind::Prioritized,
             spec: SPEC,

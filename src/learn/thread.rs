@@ -15,10 +15,11 @@ use tracing::error;
 use super::checkpoint::Checkpoints;
 use super::run::Loop;
 use super::{DeviceTurns, Health, LearnError};
-use crate::config::{LearningConfig, PublicationConfig, SamplerKind};
+use crate::config::{CuriosityConfig, LearningConfig, PublicationConfig, SamplerKind};
+use crate::curiosity::{Alert, Counts};
 use crate::ids::{SampleId, StreamName};
 use crate::model::{Decoders, EncoderSpec, Pretrained};
-use crate::replay::ReplayBuffer;
+use crate::replay::{ReplayBuffer, SampleInfo};
 
 /// What a stream's learner is started with.
 #[derive(Clone, Debug)]
@@ -27,12 +28,12 @@ pub struct LearnSetup {
     pub stream: StreamName,
     /// How it learns.
     pub config: LearningConfig,
+    /// The signals it is steered by.
+    pub curiosity: CuriosityConfig,
     /// When it hands over candidates.
     pub publication: PublicationConfig,
     /// How the replay buffer draws.
     pub sampler: SamplerKind,
-    /// Draws that each arrival is granted: the least, where nothing is learnt, and the most. (0, 0): any number.
-    pub draws: (f64, f64),
     /// The network.
     pub spec: EncoderSpec,
     /// Where it computes.
@@ -115,6 +116,13 @@ pub struct LearnerState {
     pub collapses: u64,
     /// Times since the start that weights were shrunk, for too many units had stopped to answer.
     pub shrinks: u64,
+    /// How much lower the errors of fixed views are lately than before, as a share: see
+    /// [`Progress::of_stream`](crate::curiosity::Progress::of_stream).
+    pub progress: Option<f64>,
+    /// Scores, drift and outliers, in its life.
+    pub curiosity: Counts,
+    /// The newest change of the stream since the start, in a sentence.
+    pub drift: Option<String>,
     /// Steps that failed since the start.
     pub failed_steps: u64,
     /// Checkpoints that could not be written since the start.
@@ -140,7 +148,11 @@ pub(super) struct Shared {
     pub(super) paused: AtomicBool,
     pub(super) offer_again: AtomicBool,
     pub(super) state: Mutex<LearnerState>,
+    pub(super) on_alert: Mutex<Option<OnAlert>>,
 }
+
+/// Told of an alert and the sample that it is about, if that is still held. Must not block.
+pub type OnAlert = Box<dyn Fn(&Alert, Option<&SampleInfo>) + Send>;
 
 impl LearnerThread {
     /// Resumes the newest checkpoint and starts to learn. An error when there is none and the folder to continue from does
@@ -205,6 +217,11 @@ impl LearnerThread {
     /// Makes it offer a candidate again as if none had been offered since the published model: the last may be lost.
     pub fn offer_again(&self) {
         self.shared.offer_again.store(true, Ordering::Relaxed);
+    }
+
+    /// Says who is told of alerts from now on; the log is told of all.
+    pub fn on_alert(&self, tell: OnAlert) {
+        *self.shared.on_alert.lock() = Some(tell);
     }
 
     /// Asks it to finish its step, write a checkpoint and end.

@@ -27,7 +27,9 @@ pub(super) fn open(dir: &Path, clock: &dyn Clock) -> Result<State, RegistryError
     if swept > 0 {
         info!(registry = %dir.display(), swept, "swept what an interrupted publication left");
     }
-    let mut high_water = read_high_water(&dir.join(HIGH_WATER_FILE))?;
+    let number_file = dir.join(HIGH_WATER_FILE);
+    let written = read_high_water(&number_file)?;
+    let mut high_water = written.unwrap_or(0);
     let mut generations = BTreeMap::new();
     for name in names(dir)? {
         high_water = high_water.max(parse_broken_name(&name).map_or(0, |generation| generation.0));
@@ -52,6 +54,11 @@ pub(super) fn open(dir: &Path, clock: &dyn Clock) -> Result<State, RegistryError
             }
             Err(why) => set_aside(dir, generation, &why, clock)?,
         }
+    }
+    if written.is_none() && high_water > 0 {
+        warn!(file = %number_file.display(), generation = high_water,
+            hint = "none: no number is given twice while the folders are there",
+            "the number file is missing; generations are numbered from the folders");
     }
     let mut state = State {
         generations,
@@ -147,11 +154,11 @@ pub(super) fn high_water_text(generation: Generation) -> Vec<u8> {
     format!("{{\"format_version\":{HIGH_WATER_VERSION},\"generation\":{generation}}}\n").into_bytes()
 }
 
-/// The largest number ever given, as the file says; 0 when there is no file. The folders may say more.
-fn read_high_water(path: &Path) -> Result<u64, RegistryError> {
+/// The largest number ever given, as the file says; `None` when there is no file. The folders may say more.
+fn read_high_water(path: &Path) -> Result<Option<u64>, RegistryError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound) => return Ok(0),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound) => return Ok(None),
         Err(e) if e.kind() == io::ErrorKind::InvalidData => String::new(),
         Err(e) => return Err(durable::failed("read", path)(e).into()),
     };
@@ -163,12 +170,12 @@ fn read_high_water(path: &Path) -> Result<u64, RegistryError> {
                 read.format_version
             ),
         }),
-        Ok(read) => Ok(read.generation),
+        Ok(read) => Ok(Some(read.generation)),
         // Before there were versions it was the bare number.
-        Err(_) => Ok(text.trim().parse().unwrap_or_else(|_| {
+        Err(_) => Ok(Some(text.trim().parse().unwrap_or_else(|_| {
             warn!(file = %path.display(), hint = "none: no number is given twice while the folders are there", "the file holds no number; generations are numbered from the folders");
             0
-        })),
+        }))),
     }
 }
 

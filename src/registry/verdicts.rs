@@ -18,7 +18,14 @@ use crate::ids::Generation;
 pub const VERDICTS_KEPT: usize = 50;
 
 /// The version of a line that this curiod writes, and the newest that it reads.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
+
+/// From this version on each line ends in its checksum: a changed digit is not told from the right one without.
+const CHECKED_VERSION: u32 = 2;
+
+/// What stands before and after the checksum, the crc32c of everything before it as eight hexadecimal digits.
+const CHECK_BEGINS: &str = ",\"crc32c\":\"";
+const CHECK_ENDS: &str = "\"}";
 
 /// A verdict as a line of the file.
 #[derive(Serialize)]
@@ -102,8 +109,8 @@ impl VerdictHistory {
                 format_version: FORMAT_VERSION,
                 record,
             };
-            let line = serde_json::to_vec(&line).map_err(|e| durable::failed("write", &self.path)(e.into()))?;
-            text.extend_from_slice(&line);
+            let line = serde_json::to_string(&line).map_err(|e| durable::failed("write", &self.path)(e.into()))?;
+            text.extend_from_slice(checked(&line).as_bytes());
             text.push(b'\n');
         }
         durable::write_file(&self.path, &text)
@@ -115,14 +122,35 @@ impl VerdictHistory {
     }
 }
 
+/// A JSON object with its checksum as the last field.
+fn checked(object: &str) -> String {
+    let before = &object[..object.len() - 1];
+    format!(
+        "{before}{CHECK_BEGINS}{:08x}{CHECK_ENDS}",
+        crc32c::crc32c(before.as_bytes())
+    )
+}
+
+/// Whether a line has the checksum that its version asks for, and it is right.
+fn is_whole(line: &str) -> bool {
+    match line.rsplit_once(CHECK_BEGINS) {
+        Some((before, sum)) => sum == format!("{:08x}{CHECK_ENDS}", crc32c::crc32c(before.as_bytes())),
+        None => serde_json::from_str(line).is_ok_and(|LineVersion { format_version }| format_version < CHECKED_VERSION),
+    }
+}
+
 fn parse(path: &Path, line_number: usize, line: &str) -> Option<VerdictRecord> {
-    serde_json::from_str(line)
-        .map_err(|error| {
-            warn!(file = %path.display(), line = line_number, %error,
+    let read = if is_whole(line) {
+        serde_json::from_str(line).map_err(|error| error.to_string())
+    } else {
+        Err("its checksum is wrong".to_owned())
+    };
+    read.map_err(|error| {
+        warn!(file = %path.display(), line = line_number, %error,
             hint = "none: history alone is lost; look at the disk",
             "skipped a line that is no verdict")
-        })
-        .ok()
+    })
+    .ok()
 }
 
 #[cfg(test)]
@@ -162,6 +190,25 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_which_a_digit_was_changed_is_skipped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("verdicts.jsonl");
+        let mut history = VerdictHistory::open(path.clone()).unwrap();
+        (0..3).for_each(|step| history.push(record(step)).unwrap());
+        let text = fs::read_to_string(&path).unwrap();
+        for (right, wrong) in [("\"step\":1", "\"step\":7"), ("\"crc32c\"", "\"crc32d\"")] {
+            fs::write(&path, text.replacen(right, wrong, 1)).unwrap();
+            let steps: Vec<_> = VerdictHistory::open(path.clone())
+                .unwrap()
+                .list()
+                .iter()
+                .map(|r| r.step)
+                .collect();
+            assert_eq!(steps.len(), 2, "{wrong}: {steps:?}");
+        }
+    }
+
+    #[test]
     fn a_newer_history_is_refused_and_one_without_versions_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("verdicts.jsonl");
@@ -174,12 +221,12 @@ mod tests {
             [record(1), record(2)]
         );
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!(text.matches("\"format_version\":1").count(), 2);
-        let newer = text.replacen("\"format_version\":1", "\"format_version\":2", 1);
+        assert_eq!(text.matches("\"format_version\":2").count(), 2);
+        let newer = text.replacen("\"format_version\":2", "\"format_version\":3", 1);
         fs::write(&path, &newer).unwrap();
         let refused = VerdictHistory::open(path.clone()).unwrap_err().to_string();
         assert!(
-            refused.contains("verdicts.jsonl") && refused.contains("format 2"),
+            refused.contains("verdicts.jsonl") && refused.contains("format 3"),
             "{refused}"
         );
         assert_eq!(fs::read_to_string(&path).unwrap(), newer);

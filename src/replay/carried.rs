@@ -1,7 +1,6 @@
 //! Carried over: what only a catalogue knew that can not be used any more, so that a rebuild costs less.
 //! Invariant: nothing here is needed; what can not be read is left out.
 
-use crate::curiosity::ErrorRanks;
 use crate::ids::SampleId;
 
 use super::catalogue::Catalogue;
@@ -14,7 +13,6 @@ use super::record::State;
 pub(super) struct Carried {
     state: State,
     signals: Vec<(SampleId, Signals)>,
-    ranks: ErrorRanks,
 }
 
 impl Carried {
@@ -30,7 +28,6 @@ impl Carried {
         carried.state = mark.state;
         // Those before one that can not be read are as good as all of them.
         let _ = catalogue.each_signals(|id, signals| carried.signals.push((id, signals)));
-        carried.ranks = catalogue.ranks().unwrap_or_default();
         carried
     }
 
@@ -46,6 +43,5 @@ impl Carried {
         for (id, signals) in self.signals {
             contents.set_signals(id, signals);
         }
-        contents.ranks = self.ranks;
     }
 }

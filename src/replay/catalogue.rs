@@ -18,7 +18,6 @@ use sled::{Batch, Db, Tree};
 use tracing::info;
 
 use crate::clock::Timestamp;
-use crate::curiosity::ErrorRanks;
 use crate::disk;
 use crate::ids::{SampleId, SourceHash};
 
@@ -45,7 +44,6 @@ const LOCK_RETRY: Duration = Duration::from_millis(10);
 /// Ids sort before these keys, for their first byte is 0.
 const MARK_KEY: &[u8] = b"mark";
 const QUARANTINE_PREFIX: &[u8] = b"quarantine/";
-const RANKS_KEY: &[u8] = b"error_ranks";
 const GONE_BYTES_KEY: &[u8] = b"gone_bytes";
 
 /// The trees, opened.
@@ -254,13 +252,6 @@ impl Catalogue {
         self.guarded(|| self.seen.remove(path)).map(drop)
     }
 
-    /// The newest errors that ranks are taken among.
-    pub(super) fn ranks(&self) -> Result<ErrorRanks, ReplayError> {
-        let value = self.guarded(|| self.sys.get(RANKS_KEY))?.unwrap_or_default();
-        let mut fields = Fields::new(&value);
-        Ok(ErrorRanks::from_errors(std::iter::from_fn(|| fields.f32())))
-    }
-
     /// The segments, and bytes of the records in each that say what is gone.
     pub(super) fn gone_bytes(&self) -> Result<Vec<(u32, u64)>, ReplayError> {
         let value = self.guarded(|| self.sys.get(GONE_BYTES_KEY))?.unwrap_or_default();
@@ -336,23 +327,18 @@ impl Catalogue {
     pub(super) fn commit(
         &self,
         pending: &Pending,
-        ranks: &ErrorRanks,
         gone_bytes: &BTreeMap<u32, u64>,
         mark: &Mark,
     ) -> Result<(), ReplayError> {
         let point = |at| disk::point(at).map_err(ReplayError::io("write", &self.dir));
         point("catalogue.ledger")?;
         self.write_ledger(pending)?;
-        let errors: Vec<u8> = ranks.errors().flat_map(f32::to_le_bytes).collect();
         let mut gone = Vec::with_capacity(12 * gone_bytes.len());
         for (segment, bytes) in gone_bytes {
             gone.extend_from_slice(&segment.to_le_bytes());
             gone.extend_from_slice(&bytes.to_le_bytes());
         }
-        self.guarded(|| {
-            self.sys.insert(RANKS_KEY, errors)?;
-            self.sys.insert(GONE_BYTES_KEY, gone)
-        })?;
+        self.guarded(|| self.sys.insert(GONE_BYTES_KEY, gone))?;
         self.sync()?;
         point("catalogue.samples")?;
         self.write_samples(pending, Some(mark))?;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::curiosity::{ErrorRanks, Priority};
+use crate::curiosity::Priority;
 use crate::ids::{SampleId, SourceHash};
 use crate::limits::QUARANTINE_ENTRIES_MAX;
 
@@ -84,7 +84,6 @@ pub(super) struct Contents {
     quarantine_by_age: BTreeSet<(i64, String)>,
     pub(super) listed: Listed,
     pub(super) state: State,
-    pub(super) ranks: ErrorRanks,
     pub(super) pending: Pending,
     /// What is being written to the catalogue right now.
     pub(super) in_flight: Option<Arc<Pending>>,
@@ -116,8 +115,9 @@ impl Contents {
             signals: Signals {
                 visits: 0,
                 error: f32::NAN,
-                weight: Priority::new(0, ErrorRanks::UNKNOWN).weight(),
+                weight: Priority::unseen().weight(),
                 score: None,
+                judgement: None,
             },
             exam: kept.exam.is_some(),
             bytes: location.len.saturating_sub(SAMPLE_RECORD_LEN as u32),

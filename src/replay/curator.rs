@@ -136,17 +136,30 @@ impl Curator {
                 self.sampler().select(rng).map(|selection| selection.id)
             };
             let Some(id) = pick else { break };
-            let by_recent = if self.uniform.rank(id) >= len - recent {
-                share / recent as f64
-            } else {
-                0.0
-            };
             picks.push(Selection {
                 id,
-                probability: by_recent + (1.0 - share) * self.sampler_probability(id),
+                probability: self.mixed(id, share),
             });
         }
         picks
+    }
+
+    /// The probability with which one draw of a large batch gives this sample, which is there.
+    pub(super) fn probability(&self, id: SampleId) -> f64 {
+        self.mixed(id, self.config.recent_share)
+    }
+
+    /// The same where this share of the batch is drawn from the newest.
+    fn mixed(&self, id: SampleId, share: f64) -> f64 {
+        let len = self.uniform.len();
+        let recent = self.config.recent_samples.min(len);
+        let share = if recent == 0 { 0.0 } else { share };
+        let by_recent = if recent > 0 && self.uniform.rank(id) >= len - recent {
+            share / recent as f64
+        } else {
+            0.0
+        };
+        by_recent + (1.0 - share) * self.sampler_probability(id)
     }
 
     fn sampler(&mut self) -> &mut dyn Selector {

@@ -168,6 +168,7 @@ pub(super) fn read_signals(key: &[u8], value: &[u8]) -> Option<(SampleId, Signal
             error: fields.f32()?,
             weight: fields.u32()?,
             score: None,
+            judgement: None,
         },
     ))
 }

@@ -41,7 +41,7 @@ use std::time::{Duration, Instant};
 use tracing::error;
 
 use crate::config::ReplayConfig;
-use crate::curiosity::Priority;
+use crate::curiosity::{Judgement, Known, Priority};
 use crate::ids::{SampleId, SourceHash};
 use crate::rng::Rng;
 
@@ -64,6 +64,7 @@ const UNREADABLE: &str = "look at the disk; the catalogue is opened again or reb
 /// The bounded durable store of a stream's samples. Shared by all of a stream's threads.
 pub struct ReplayBuffer {
     store: Arc<Store>,
+    draws: (f64, f64),
     keeper: Option<Keeper>,
 }
 
@@ -77,6 +78,7 @@ impl ReplayBuffer {
         let keeper = Keeper::start(Arc::clone(&store)).map_err(ReplayError::io("start a thread for", dir))?;
         let buffer = Self {
             store,
+            draws: config.draws(),
             keeper: Some(keeper),
         };
         Ok((buffer, report))
@@ -233,33 +235,44 @@ impl ReplayBuffer {
         self.store.memory.lock().curator.len()
     }
 
+    /// Draws that each arrival is granted: the least and the most. (0, 0): any number.
+    pub fn draws(&self) -> (f64, f64) {
+        self.draws
+    }
+
     /// Samples that arrived for life and were not held out for the exam: what the learner's draws are granted by.
     pub fn arrived(&self) -> u64 {
         self.store.memory.lock().contents.state.totals.inserted_training
     }
 
-    /// Takes over what a step learnt about samples; those that are gone are passed over. In RAM now, durable at the next
-    /// checkpoint: losing seconds of it is fine.
-    pub fn report(&self, evidence: &[Evidence]) -> Result<(), ReplayError> {
+    /// Takes over what a step learnt about samples, and the priority that `judge` gives each; those that are gone are
+    /// passed over. In RAM now, visits, errors and priorities durable at the next checkpoint: losing seconds of it is fine.
+    pub fn report(&self, evidence: &[Evidence], mut judge: impl FnMut(&Known) -> Judgement) -> Result<(), ReplayError> {
         let mut memory = self.store.memory.lock();
         let memory = &mut *memory;
+        let newest = memory.contents.state.next_id.saturating_sub(1);
+        let held = memory.contents.samples.len().max(1) as f64;
         for Evidence { id, error } in evidence {
             let Some(slot) = memory.contents.samples.get(&id.0) else {
                 continue;
             };
             let mut signals = slot.signals;
             signals.visits = signals.visits.saturating_add(1);
-            // An error that is no number says nothing: the visit counts, the sample's rank falls back to the middle.
-            let rank = if error.is_finite() {
-                signals.error = *error;
-                memory.contents.ranks.observe(*error)
-            } else {
-                crate::curiosity::ErrorRanks::UNKNOWN
-            };
-            let priority = Priority::new(signals.visits, rank);
-            signals.weight = priority.weight();
+            // An error that is no number says nothing: only the visit counts.
+            let error = error.is_finite().then_some(*error);
+            signals.error = error.unwrap_or(signals.error);
+            let judgement = judge(&Known {
+                id: *id,
+                visits: signals.visits,
+                error,
+                score: signals.score,
+                before: signals.judgement,
+                age: newest.saturating_sub(id.0) as f64 / held,
+            });
+            signals.weight = judgement.priority.weight();
+            signals.judgement = Some(judgement);
             memory.contents.set_signals(*id, signals);
-            memory.curator.update(*id, priority);
+            memory.curator.update(*id, judgement.priority);
         }
         Ok(())
     }
@@ -336,7 +349,12 @@ impl ReplayBuffer {
 
     /// A live sample, without its content.
     pub fn info(&self, id: SampleId) -> Option<SampleInfo> {
-        let slot = self.store.memory.lock().contents.samples.get(&id.0).copied()?;
+        let (slot, probability) = {
+            let memory = self.store.memory.lock();
+            let slot = memory.contents.samples.get(&id.0).copied()?;
+            let probability = if slot.exam { 0.0 } else { memory.curator.probability(id) };
+            (slot, probability)
+        };
         let sample = match self.store.segments.read_entry(slot.location) {
             Ok(Some(Entry::Sample(sample))) if sample.id == id => sample,
             // Moved or evicted since, or damaged: reading the content says which.
@@ -352,7 +370,11 @@ impl ReplayBuffer {
         });
         let path = source.map(|source| String::from_utf8_lossy(&source.path).into_owned());
         let Signals {
-            visits, error, weight, ..
+            visits,
+            error,
+            weight,
+            score,
+            judgement,
         } = slot.signals;
         Some(SampleInfo {
             id,
@@ -364,6 +386,9 @@ impl ReplayBuffer {
             visits,
             error: (!error.is_nan()).then_some(error),
             priority: Priority::from_weight(weight).get() as f32,
+            probability,
+            score,
+            judgement,
         })
     }
 

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::curiosity::Judgement;
 use crate::ids::SourceHash;
 
 use super::record::SourceMeta;
@@ -48,6 +49,8 @@ pub(super) struct Signals {
     pub(super) weight: u32,
     /// What the teacher said last. Not in the catalogue: a reopened buffer asks again.
     pub(super) score: Option<Score>,
+    /// Why its weight is what it is. Not in the catalogue either.
+    pub(super) judgement: Option<Judgement>,
 }
 
 /// Changes by key; `None` removes.

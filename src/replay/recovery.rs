@@ -334,7 +334,6 @@ pub(super) fn load(catalogue: &Catalogue, dir: &Path, segments: &Segments) -> Re
             "a record that it knows, at byte {offset} of segment {segment}, is not there any more"
         )));
     }
-    contents.ranks = catalogue.ranks()?;
     for (segment, bytes) in catalogue.gone_bytes()? {
         contents.keep_gone(segment, bytes);
     }

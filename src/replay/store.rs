@@ -336,7 +336,7 @@ impl Store {
         let mut marks = self.checkpointing.lock();
         let started = Instant::now();
         let emptied = self.cleaner.lock().emptied();
-        let (pending, (ranks, gone_bytes), mark) = {
+        let (pending, gone_bytes, mark) = {
             let mut log = self.log.lock();
             {
                 let memory = self.memory.lock();
@@ -372,11 +372,11 @@ impl Store {
             };
             let pending = Arc::new(std::mem::take(&mut contents.pending));
             contents.in_flight = Some(Arc::clone(&pending));
-            (pending, (contents.ranks.clone(), contents.gone_bytes.clone()), mark)
+            (pending, contents.gone_bytes.clone(), mark)
         };
         marks.begun = Some(mark);
         let commit = |catalogue: &Catalogue| {
-            catalogue.commit(&pending, &ranks, &gone_bytes, &mark)?;
+            catalogue.commit(&pending, &gone_bytes, &mark)?;
             Ok(catalogue.disk_bytes())
         };
         let committed = self.catalogue().and_then(|catalogue| commit(&catalogue));

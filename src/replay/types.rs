@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::curiosity::Judgement;
 use crate::ids::{SampleId, SourceHash};
 
 /// A source and the samples that were cut from it, about to be inserted.
@@ -129,6 +130,12 @@ pub struct SampleInfo {
     pub error: Option<f32>,
     /// How much it wants to be replayed.
     pub priority: f32,
+    /// The probability with which one draw of the next batch gives it: 0 for the exam.
+    pub probability: f64,
+    /// What the teacher said of it last. None until it is scored, and after the buffer was opened again.
+    pub score: Option<Score>,
+    /// What was made of it at its newest visit. None as long.
+    pub judgement: Option<Judgement>,
 }
 
 /// A sample drawn for a batch.

@@ -161,10 +161,29 @@ pub(super) struct Sample {
     exam: bool,
     /// How often a step has used it.
     visits: u32,
-    /// Its prediction error at the newest of those.
+    /// Its prediction error at the newest of those: under views that are new every time.
     error: Option<f32>,
+    /// Its prediction error when the teacher looked at it last, under views that are the same every time; null before that,
+    /// and after a restart of the daemon until it is looked at again.
+    fixed_error: Option<f32>,
+    /// The step of that look.
+    scored_at: Option<u64>,
+    /// The quantile of its error among the stream's newest, 0 to 1.
+    rank: Option<f32>,
+    /// The quantile of its distance to its ten nearest neighbours in teacher space, 0 to 1.
+    novelty: Option<f32>,
+    /// The cluster of teacher space that it is in.
+    cluster: Option<u16>,
+    /// Learning progress in that cluster, in the unit of errors: above 0 they fall.
+    progress: Option<f32>,
+    /// How far that progress lets its error count, 0 to 1.
+    guard: Option<f32>,
+    /// Whether it is taken for junk: replayed often, among the hardest, without progress. Its error counts nothing then.
+    junk: Option<bool>,
     /// How much it wants to be replayed.
     priority: f32,
+    /// The probability with which one draw of the next batch gives it.
+    probability: f64,
     /// Where to get it as a PNG.
     picture: String,
 }
@@ -182,7 +201,16 @@ impl Sample {
             exam: info.exam,
             visits: info.visits,
             error: info.error,
+            fixed_error: info.score.map(|score| score.error),
+            scored_at: info.score.map(|score| score.step),
+            rank: info.judgement.map(|judged| judged.rank),
+            novelty: info.judgement.and_then(|judged| judged.novelty),
+            cluster: info.judgement.and_then(|judged| judged.cluster),
+            progress: info.judgement.map(|judged| judged.progress),
+            guard: info.judgement.map(|judged| judged.guard),
+            junk: info.judgement.map(|judged| judged.junk),
             priority: info.priority,
+            probability: info.probability,
         }
     }
 }

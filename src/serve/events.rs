@@ -14,6 +14,7 @@ use tokio_stream::wrappers::{BroadcastStream, WatchStream};
 
 use super::AppState;
 use super::problem::{Kind, Problem};
+use crate::curiosity::Signal;
 use crate::ids::{Generation, SampleId, Space, StreamName};
 
 /// Something that happened. Its `type` is also the name of the server-sent event.
@@ -95,6 +96,38 @@ pub enum Event {
         /// Its space.
         #[schemars(with = "String")]
         space: Space,
+    },
+    /// What arrives is not what it was.
+    Drift {
+        /// The stream.
+        stream: StreamName,
+        /// The signal that shows it.
+        signal: Signal,
+        /// The mean of its quantile before, 0 to 1.
+        before: f64,
+        /// The mean of its quantile since.
+        since: f64,
+        /// The sample that made it certain.
+        #[schemars(with = "u64")]
+        sample: SampleId,
+        /// The file of that sample, relative to its inbox; null when it is gone already.
+        path: Option<String>,
+        /// The change in a sentence.
+        detail: String,
+    },
+    /// A sample arrived that is like nothing else held and hardly understood. Told of a source once, and not of each of many.
+    Outlier {
+        /// The stream.
+        stream: StreamName,
+        /// The sample.
+        #[schemars(with = "u64")]
+        sample: SampleId,
+        /// The quantile of its error, 0 to 1.
+        rank: f64,
+        /// The quantile of its novelty, 0 to 1.
+        novelty: f64,
+        /// Its file, relative to its inbox; null when it is gone already.
+        path: Option<String>,
     },
     /// A part of a stream failed.
     Failed {

@@ -77,15 +77,17 @@ fn batch(setup: &LearnerSetup, step: u64) -> Batch {
         step,
         ids: (0..BATCH as u64).map(SampleId).collect(),
         weights: vec![1.0; BATCH],
+        replayed: vec![1.0; BATCH],
         px: PX,
         pixels: Pixels::with_home(values, drop),
+        to_score: None,
     }
 }
 
 fn steps(learner: &mut Learner, until: u64) -> Vec<StepReport> {
     let setup = learner.setup.clone();
     (learner.steps()..until)
-        .map(|step| learner.step(batch(&setup, step)).unwrap())
+        .map(|step| learner.step(batch(&setup, step), 0.0).unwrap())
         .collect()
 }
 
@@ -121,7 +123,7 @@ fn thirty_steps_on_a_handful_of_pictures_lower_the_loss_of_every_objective() {
         let mut learner = Learner::new(setup(what)).unwrap();
         // The same views and the same holes each time: what falls is the loss, not the luck of a draw.
         let setup = learner.setup.clone();
-        let reports: Vec<_> = (0..30).map(|_| learner.step(batch(&setup, 0)).unwrap()).collect();
+        let reports: Vec<_> = (0..30).map(|_| learner.step(batch(&setup, 0), 0.0).unwrap()).collect();
         let mean =
             |reports: &[StepReport]| reports.iter().map(|report| report.loss).sum::<f64>() / reports.len() as f64;
         let (first, last) = (mean(&reports[..5]), mean(&reports[25..]));
@@ -198,7 +200,7 @@ fn a_failed_step_leaves_the_adversary_as_it_was_too() {
     let before = facts(&learner);
     let mut poison = batch(&learner.setup, 1);
     poison.pixels = Pixels::with_home(vec![f32::NAN; 2 * BATCH * (PX * PX * 3) as usize], drop);
-    assert!(learner.step(poison).unwrap().loss.is_nan());
+    assert!(learner.step(poison, 0.0).unwrap().loss.is_nan());
     assert_eq!(facts(&learner), before);
 }
 

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::config::{LearningConfig, PublicationConfig};
+use crate::config::{CuriosityConfig, LearningConfig, PublicationConfig};
 use crate::config::{Precision, ReplayConfig};
 use crate::ids::SourceHash;
 use crate::model::EncoderSpec;
@@ -38,6 +38,7 @@ fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<fn(Candidate)>)) {
             precision: Precision::Fp32,
             ..Default::default()
         },
+        curiosity: CuriosityConfig::default(),
         publication: PublicationConfig {
             first_candidate_steps: 4,
             ..Default::default()
@@ -138,5 +139,85 @@ fn a_learner_that_fails_from_every_checkpoint_gives_up_and_says_what_to_do() {
         });
         let text = error.unwrap().to_string();
         assert!(text.contains("lower `learning.learning_rate`"), "{text}");
+    });
+}
+
+/// The samples' ids with their visits, and whether they have a score, of what may be trained on.
+fn known(this: &Loop<fn(Candidate)>) -> Vec<(u64, u32, bool)> {
+    let ids = this.replay.ids_after(None, usize::MAX);
+    let infos = ids.into_iter().filter_map(|id| this.replay.info(id));
+    let training = infos.filter(|info| !info.exam);
+    training
+        .map(|info| (info.id.0, info.visits, info.score.is_some()))
+        .collect()
+}
+
+#[test]
+fn every_picture_that_is_drawn_is_scored_and_a_resumed_loop_learns_bit_for_bit_the_same() {
+    torch::set_threads(1);
+    let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut expected = None;
+    by_hand(whole.path(), |mut this| {
+        this.take(40).unwrap();
+        let known = known(&this);
+        assert!(
+            known.iter().filter(|(_, visits, _)| *visits > 0).count() > 30,
+            "{known:?}"
+        );
+        assert!(
+            known.iter().all(|(_, visits, scored)| (*visits > 0) == *scored),
+            "{known:?}"
+        );
+        let info = known
+            .iter()
+            .map(|(id, ..)| this.replay.info(crate::ids::SampleId(*id)).unwrap());
+        for info in info.filter(|info| info.visits > 0) {
+            let (score, judged) = (info.score.unwrap(), info.judgement.unwrap());
+            assert!((0.0..=1.0).contains(&score.error) && score.step <= 40, "{info:?}");
+            assert!(score.embedding.0.iter().any(|value| value.abs() > 10), "{info:?}");
+            assert!(judged.cluster.is_some() && (judged.priority.get() as f32 - info.priority).abs() < 1e-5);
+            assert!(
+                (0.0..=1.0).contains(&judged.guard) && (0.0..=1.0).contains(&judged.rank),
+                "{info:?}"
+            );
+        }
+        this.tell(Activity::Learning);
+        let state = this.shared.state.lock().clone();
+        assert!(state.curiosity.scores >= 30 && state.progress.is_some(), "{state:?}");
+        expected = Some((
+            this.learner.weights().unwrap(),
+            known.iter().map(|(id, visits, _)| (*id, *visits)).collect::<Vec<_>>(),
+        ));
+    });
+    by_hand(cut.path(), |mut this| {
+        this.take(15).unwrap();
+        this.checkpoint().unwrap();
+    });
+    by_hand(cut.path(), |mut this| {
+        assert_eq!(this.learner.steps(), 15);
+        assert!(
+            this.cursors.curiosity.counts().scores > 0,
+            "what curiosity knew came back"
+        );
+        this.take(25).unwrap();
+        let visits = known(&this)
+            .iter()
+            .map(|(id, visits, _)| (*id, *visits))
+            .collect::<Vec<_>>();
+        assert!(expected == Some((this.learner.weights().unwrap(), visits)));
+    });
+}
+
+#[test]
+fn a_step_that_failed_scores_nothing_and_its_samples_are_due_again() {
+    let dir = tempfile::tempdir().unwrap();
+    by_hand(dir.path(), |mut this| {
+        this.spoil();
+        this.take(1).unwrap();
+        assert_eq!(
+            (this.learner.failed_steps(), this.cursors.curiosity.counts().scores),
+            (1, 0)
+        );
+        assert!(known(&this).iter().all(|(_, visits, scored)| *visits == 0 && !scored));
     });
 }

@@ -80,7 +80,7 @@ fn segments_cut_in_half_cost_their_samples_once_and_their_files_are_taken_again(
 
 fn report(buffer: &ReplayBuffer, ids: &[SampleId]) {
     let evidence: Vec<_> = ids.iter().map(|id| Evidence { id: *id, error: 0.5 }).collect();
-    buffer.report(&evidence).unwrap();
+    buffer.report(&evidence, judge).unwrap();
 }
 
 /// Samples of a closed buffer that were drawn.

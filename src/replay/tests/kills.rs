@@ -47,7 +47,7 @@ fn a_child_inserts_until_it_is_killed() {
                 id: drawn.id,
                 error: 1.0,
             });
-            buffer.report(&evidence.collect::<Vec<_>>()).unwrap();
+            buffer.report(&evidence.collect::<Vec<_>>(), judge).unwrap();
         }
         if batch % 11 == 0 {
             buffer.checkpoint().unwrap();

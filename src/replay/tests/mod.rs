@@ -19,6 +19,7 @@ use std::path::PathBuf;
 
 use crate::clock::Timestamp;
 use crate::config::ReplayConfig;
+use crate::curiosity::{Judgement, Known, Priority, Wish};
 use crate::ids::{SampleId, SourceHash};
 use crate::rng::for_step;
 
@@ -32,6 +33,26 @@ fn source(number: u64, bytes: usize) -> NewSource {
 /// A source of the exam.
 fn exam_source(number: u64, bytes: usize) -> NewSource {
     source_of(hash_of(number, true), number, bytes)
+}
+
+/// A priority that grows with the error and falls with the visits.
+fn judge(known: &Known) -> Judgement {
+    let error = f64::from(known.error.unwrap_or(1.0));
+    let wish = Wish {
+        visits: known.visits,
+        guard: 1.0,
+        rank: error / (1.0 + error),
+        age: known.age,
+    };
+    Judgement {
+        rank: wish.rank as f32,
+        novelty: None,
+        cluster: None,
+        progress: 0.0,
+        guard: 1.0,
+        junk: false,
+        priority: Priority::of(&wish, None),
+    }
 }
 
 fn sources(numbers: std::ops::Range<u64>, bytes: usize) -> Vec<NewSource> {

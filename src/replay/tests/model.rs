@@ -226,6 +226,7 @@ fn run(operations: Vec<Operation>, config: &ReplayConfig, check: impl Fn(&Replay
                         &ids.iter()
                             .map(|id| Evidence { id: *id, error: 0.5 })
                             .collect::<Vec<_>>(),
+                        judge,
                     )
                     .unwrap();
                 assert!(

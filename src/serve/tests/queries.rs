@@ -6,6 +6,9 @@ use serde_json::json;
 
 use super::site::{Site, base64, picture, wait_until};
 use crate::config::{RemoverKind, ReplayConfig, ServerConfig};
+use crate::curiosity::{Curiosity, Scored};
+use crate::ids::SampleId;
+use crate::replay::{EMBEDDING_DIM, Embedding, Evidence, Score};
 
 #[test]
 fn a_picture_finds_its_own_sample_first() {
@@ -289,6 +292,66 @@ fn what_is_held_can_be_read_back() {
         metrics.contains("route=\"/api/v1/samples/{id}\",status=\"404\""),
         "{metrics}"
     );
+}
+
+#[test]
+fn the_signals_of_a_sample_are_read_back_with_why_it_is_replayed() {
+    let site = Site::new();
+    let ids = site.insert(0..20);
+    let of = |id: SampleId| site.get(&format!("/api/v1/samples/{id}")).json();
+    let new = of(ids[3]);
+    for unknown in [
+        "error",
+        "fixed_error",
+        "scored_at",
+        "rank",
+        "novelty",
+        "cluster",
+        "progress",
+        "guard",
+        "junk",
+    ] {
+        assert!(new[unknown].is_null() && new.get(unknown).is_some(), "{unknown}: {new}");
+    }
+    let mut curiosity = Curiosity::default();
+    for step in 1..=3 {
+        let scored: Vec<Scored> = ids.iter().map(|id| scored(*id, step)).collect();
+        curiosity.observe(&scored);
+        site.replay
+            .score(&scored.iter().map(|it| (it.id, it.score)).collect::<Vec<_>>());
+        let evidence: Vec<_> = ids.iter().map(|id| Evidence { id: *id, error: 0.25 }).collect();
+        site.replay.report(&evidence, |known| curiosity.judge(known)).unwrap();
+    }
+    let known = of(ids[3]);
+    assert_eq!(
+        (&known["visits"], &known["error"], &known["scored_at"]),
+        (&json!(3), &json!(0.25), &json!(3))
+    );
+    let number = |name: &str| known[name].as_f64().unwrap_or_else(|| panic!("{name}: {known}"));
+    let in_a_share = ["rank", "novelty", "guard", "probability"].map(number);
+    assert!(in_a_share.iter().all(|share| (0.0..=1.0).contains(share)), "{known}");
+    assert!((number("fixed_error") - 0.5).abs() < 1e-6 && number("cluster") < 256.0 && known["junk"] == false);
+    assert!(number("priority") > 0.0 && number("progress").is_finite());
+    // Uniform among those that are not of the exam, a quarter of them from the newest, which are all.
+    let drawn: Vec<f64> = ids.iter().map(|id| of(*id)["probability"].as_f64().unwrap()).collect();
+    assert!((drawn.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{drawn:?}");
+}
+
+/// A score of a step: each sample has a place of its own.
+fn scored(id: SampleId, step: u64) -> Scored {
+    let mut place = [0; EMBEDDING_DIM];
+    place[id.0 as usize % EMBEDDING_DIM] = 127;
+    let score = Score {
+        error: 0.5,
+        embedding: Embedding(place),
+        step,
+    };
+    Scored {
+        id,
+        score,
+        fresh: step == 1,
+        thumbnail: [0.5; 256],
+    }
 }
 
 #[test]

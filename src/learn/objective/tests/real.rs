@@ -116,13 +116,16 @@ fn beats_the_random_encoder(what: (ObjectiveKind, Architecture, bool), batch: us
             let view = recipe.draw(PX, PX, &mut view_rng(0, step, position, view));
             renderer.render(&view, &seen[drawn[position]].0, out);
         }
-        let report = learner.step(Batch {
+        let views = Batch {
             step,
             ids: drawn.iter().map(|&picture| SampleId(picture as u64)).collect(),
             weights: vec![1.0; batch],
+            replayed: vec![1.0; batch],
             px: PX,
             pixels: Pixels::with_home(values, drop),
-        });
+            to_score: None,
+        };
+        let report = learner.step(views, 0.0);
         losses.push(report.unwrap().loss);
     }
     let seconds = started.elapsed().as_secs_f64();

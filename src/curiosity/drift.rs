@@ -1,0 +1,141 @@
+//! Drift: has the stream changed? The test of Page and Hinkley (Page 1954; Hinkley 1971) on what is seen for the first
+//! time: quantiles of its error and of its novelty, so that what the network learns meanwhile, which moves the errors of
+//! old and new alike, is no drift.
+//! Invariant: after an alert a detector starts anew: a change is told once.
+
+use serde::{Deserialize, Serialize};
+
+/// A change of the mean below this is none. Quantiles of a stream at rest are even in 0 to 1 and have the deviation 0.29.
+const TOLERANCE: f64 = 0.05;
+
+/// Sum of deviations, each less the tolerance, at which an alert is given: a lasting change by 0.3 is told after about 60
+/// samples. By the theory of the test a stream at rest reaches it once in 10^8.
+const THRESHOLD: f64 = 15.0;
+
+/// Samples that the mean is taken of before anything is told.
+const WARM_UP: u64 = 100;
+
+/// Samples that the mean remembers: what changes more slowly than this is growth, not drift.
+const MEMORY: u64 = 10_000;
+
+/// A change that was found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Change {
+    /// The mean before it.
+    pub before: f64,
+    /// The mean since it began.
+    pub since: f64,
+}
+
+/// The detector of one signal in 0 to 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PageHinkley {
+    mean: f64,
+    seen: u64,
+    rise: Excess,
+    fall: Excess,
+}
+
+/// Deviations summed up since they were last below nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Excess {
+    sum: f64,
+    samples: u64,
+    /// Of the signal over those samples.
+    total: f64,
+}
+
+impl Excess {
+    fn add(&mut self, deviation: f64, value: f64) {
+        self.sum += deviation - TOLERANCE;
+        self.samples += 1;
+        self.total += value;
+        if self.sum <= 0.0 {
+            *self = Self::default();
+        }
+    }
+
+    fn change(&self, before: f64) -> Option<Change> {
+        (self.sum > THRESHOLD).then(|| Change {
+            before,
+            since: self.total / self.samples as f64,
+        })
+    }
+}
+
+impl PageHinkley {
+    /// Takes a value in; the change that it makes certain, if it does. What is not finite is passed over.
+    pub fn observe(&mut self, value: f64) -> Option<Change> {
+        if !value.is_finite() {
+            return None;
+        }
+        self.seen += 1;
+        if self.seen > WARM_UP {
+            self.rise.add(value - self.mean, value);
+            self.fall.add(self.mean - value, value);
+        }
+        let change = self.rise.change(self.mean).or_else(|| self.fall.change(self.mean));
+        if change.is_some() {
+            *self = Self::default();
+        } else {
+            self.mean += (value - self.mean) / self.seen.min(MEMORY) as f64;
+        }
+        change
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::curiosity::tests::noise;
+
+    /// Alerts over a run of values, at their places.
+    fn alerts(values: impl Iterator<Item = f64>) -> Vec<(usize, Change)> {
+        let mut detector = PageHinkley::default();
+        let told = values
+            .enumerate()
+            .filter_map(|(at, value)| Some((at, detector.observe(value)?)));
+        told.collect()
+    }
+
+    #[test]
+    fn noise_at_rest_has_at_most_one_false_alarm_in_ten_thousand() {
+        fn even(run: u64, time: u64) -> f64 {
+            0.5 + 0.5 * noise(run << 32 | time)
+        }
+        fn two_kinds(run: u64, time: u64) -> f64 {
+            f64::from(u8::from(even(run, time) > 0.3))
+        }
+        for kind in [even as fn(u64, u64) -> f64, two_kinds] {
+            let of_run = |run| alerts((0..10_000).map(|time| kind(run, time))).len();
+            let each: Vec<usize> = (0..100).map(of_run).collect();
+            assert!(each.iter().all(|count| *count <= 1), "{each:?}");
+            assert!(each.iter().sum::<usize>() <= 5, "{each:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_regime_is_told_once_within_two_hundred_samples() {
+        for run in 0..50u64 {
+            for (after, least) in [(0.7, 0.2), (0.85, 0.3), (0.15, 0.3), (0.97, 0.4)] {
+                let spread = f64::min(1.0 - after, after);
+                let value = |time: u64| match time {
+                    0..1_000 => 0.5 + 0.5 * noise(run << 32 | time),
+                    _ => after + spread * noise(run << 32 | time),
+                };
+                let told = alerts((0..2_000).map(value));
+                assert_eq!(told.len(), 1, "{after}: {told:?}");
+                let (at, change) = told[0];
+                assert!((1_000..1_200).contains(&at), "{after}: {told:?}");
+                assert!((change.since - change.before).abs() > least - 0.1, "{change:?}");
+                assert_eq!(change.since > change.before, after > 0.5);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_passed_over() {
+        let values = (0..2_000u64).map(|time| if time % 3 == 0 { f64::NAN } else { 0.5 });
+        assert_eq!(alerts(values), []);
+    }
+}

@@ -1,0 +1,335 @@
+//! Scores: what the teacher says of drawn samples, looked at through views that are the same for ever.
+//! Invariant: scoring changes nothing that a step depends on but the priorities, and takes one shape of batch only, for
+//! oneDNN keeps a primitive for each; a sample's views are a function of its id and its picture.
+
+use tch::{Device, Kind, Tensor};
+
+use super::LearnError;
+use super::augment::{Crop, Recipe, VIEWS, View};
+use super::batch::Pixels;
+use super::objective::Numerics;
+use super::pairs::{deviation, unit};
+use crate::curiosity::{Scored, THUMBNAIL_PX, Thumbnail};
+use crate::ids::SampleId;
+use crate::model::Encoder;
+use crate::replay::{Drawn, EMBEDDING_DIM, Embedding, Score};
+use crate::rng::{self, Rng};
+use crate::sample::ImageTile;
+
+/// Steps after which a score is asked for again: the teacher of then is another network.
+const STALE_STEPS: u64 = 500;
+
+/// The least samples of a step that are scored, where any are.
+const COUNT_MIN: usize = 8;
+
+/// One of so many samples of a batch is scored: the teacher's pass over three views of each costs a twentieth of a step.
+const ONE_IN: usize = 8;
+
+/// Visits up to which a sample without a score has just arrived. One with more has lost its score in a restart.
+const FRESH_VISITS: u32 = 3;
+
+/// Seed of the fixed views.
+const VIEW_SEED: u64 = 0x7363_6f72_6521;
+
+/// Seed of the projection into 64 dimensions. With another, embeddings that are kept would mean nothing.
+const PROJECTION_SEED: u64 = 0x7465_6163_6865_7221;
+
+/// Views of each sample: two random ones, whose difference is the error, and the clean one.
+const SCORE_VIEWS: usize = VIEWS + 1;
+
+/// How many samples a step scores, where any are due.
+pub(super) fn count(batch: usize) -> usize {
+    COUNT_MIN.max(batch / ONE_IN)
+}
+
+/// The places in a draw of the samples that are scored in this step: those that never were first, then those whose score
+/// is the oldest. `count` of them, repeated where fewer are due; none where none is due.
+pub(super) fn due(samples: &[Drawn], step: u64, count: usize) -> Vec<usize> {
+    let mut due: Vec<(u64, SampleId, usize)> = samples
+        .iter()
+        .enumerate()
+        .filter_map(|(place, sample)| {
+            // A score of a step that is yet to come is of before a restart from an older checkpoint: it is asked for again.
+            let asked = match sample.scored_at {
+                None => 0,
+                Some(at) if at > step || step - at > STALE_STEPS => at.saturating_add(1),
+                Some(_) => return None,
+            };
+            Some((asked, sample.id, place))
+        })
+        .collect();
+    due.sort_unstable();
+    // The same sample may be drawn twice.
+    due.dedup_by_key(|(asked, id, _)| (*asked, *id));
+    let places = due.into_iter().map(|(_, _, place)| place).take(count);
+    let places: Vec<usize> = places.collect();
+    places
+        .iter()
+        .copied()
+        .cycle()
+        .take(if places.is_empty() { 0 } else { count })
+        .collect()
+}
+
+/// Samples on their way to the teacher.
+pub struct ToScore {
+    /// The samples, each once, with whether it has just arrived; the first of those that are rendered.
+    pub ids: Vec<(SampleId, bool)>,
+    /// Small grey pictures of the same samples.
+    pub thumbnails: Vec<Thumbnail>,
+    /// Samples that are rendered.
+    pub count: usize,
+    /// Pixels of each side of a view.
+    pub px: u32,
+    /// The views: the first view of every sample, then the second, then the clean one.
+    pub pixels: Pixels,
+}
+
+/// What is scored of a draw, but for the pixels.
+pub(super) fn named(samples: &[Drawn], places: &[usize]) -> Vec<(SampleId, bool)> {
+    let mut ids: Vec<(SampleId, bool)> = Vec::with_capacity(places.len());
+    for sample in places.iter().map(|place| &samples[*place]) {
+        if ids.iter().any(|(id, _)| *id == sample.id) {
+            break;
+        }
+        let is_fresh = sample.scored_at.is_none() && sample.visits <= FRESH_VISITS;
+        ids.push((sample.id, is_fresh));
+    }
+    ids
+}
+
+/// The fixed views of these samples' pictures, in the order of [`ToScore::pixels`].
+pub(super) fn fixed_views(samples: &[(SampleId, &ImageTile)], recipe: &Recipe) -> Vec<View> {
+    let of = |view: usize| {
+        samples.iter().map(move |(id, tile)| {
+            if view == VIEWS {
+                return clean_view(tile);
+            }
+            let mut rng = rng::for_step(VIEW_SEED, id.0, view as u64);
+            recipe.draw(tile.width.into(), tile.height.into(), &mut rng)
+        })
+    };
+    (0..SCORE_VIEWS).flat_map(of).collect()
+}
+
+/// The largest square at the centre, unchanged: what `eval_view` shows of a picture as it is kept, but for the rounding
+/// to 8 bits where the picture is enlarged or reduced.
+fn clean_view(tile: &ImageTile) -> View {
+    let (width, height) = (u32::from(tile.width), u32::from(tile.height));
+    let side = width.min(height);
+    // Half a pixel is rounded to even, as `eval_view` does.
+    let offset = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
+    View {
+        crop: Crop {
+            left: offset(width),
+            top: offset(height),
+            width: side,
+            height: side,
+        },
+        flip: false,
+        jitter: None,
+        grey: false,
+        sigma: None,
+    }
+}
+
+/// The picture's largest centred square, grey (the mean of its channels), each pixel the mean of what it covers.
+pub(super) fn thumbnail(tile: &ImageTile) -> Thumbnail {
+    let Crop {
+        left, top, width: side, ..
+    } = clean_view(tile).crop;
+    // Where a pixel of the thumbnail begins in the picture; one smaller than the thumbnail repeats its pixels.
+    let edge = |at: usize| (at as u32 * side) as usize / THUMBNAIL_PX;
+    let span = |at: usize| edge(at)..edge(at + 1).max(edge(at) + 1);
+    std::array::from_fn(|at| {
+        let (columns, rows) = (span(at % THUMBNAIL_PX), span(at / THUMBNAIL_PX));
+        let (mut sum, count) = (0u32, columns.len() * rows.len() * 3);
+        for row in rows {
+            let start = ((top as usize + row) * usize::from(tile.width) + left as usize + columns.start) * 3;
+            let line = &tile.rgb[start..start + 3 * columns.len()];
+            sum += line.iter().map(|value| u32::from(*value)).sum::<u32>();
+        }
+        sum as f32 / (255 * count) as f32
+    })
+}
+
+/// The teacher as one that scores.
+pub(super) struct Scorer {
+    teacher: Box<dyn Encoder>,
+    /// [D, 64].
+    projection: Tensor,
+    numerics: Numerics,
+}
+
+impl Scorer {
+    /// On the teacher's network, whose variables its owner goes on changing.
+    pub(super) fn new(teacher: Box<dyn Encoder>, numerics: Numerics) -> Result<Self, LearnError> {
+        Ok(Self {
+            projection: projection(teacher.dim() as usize, numerics.device)?,
+            teacher,
+            numerics,
+        })
+    }
+
+    /// The teacher's network.
+    pub(super) fn teacher(&self) -> &dyn Encoder {
+        &*self.teacher
+    }
+
+    /// The scores of these samples by the teacher of this step.
+    pub(super) fn score(&self, to_score: ToScore, step: u64) -> Result<Vec<Scored>, LearnError> {
+        let _no_grad = tch::no_grad_guard();
+        let count = to_score.count as i64;
+        let views = SCORE_VIEWS as i64 * count;
+        let images = to_score.pixels.images(views, to_score.px, self.numerics.device)?;
+        let features = {
+            let _autocast = self.numerics.autocast()?;
+            self.teacher.forward(&images) //                                    [3n, D]
+        };
+        let features = unit(&features.to_kind(Kind::Float));
+        let errors = deviation(&features.narrow(0, 0, VIEWS as i64 * count)); // [n]
+        let clean = features.narrow(0, VIEWS as i64 * count, count);
+        let places = unit(&clean.f_matmul(&self.projection)?) * 127.0; //       [n, 64]
+        let errors = Vec::<f32>::try_from(errors.to_device(Device::Cpu).contiguous())?;
+        let places = Vec::<f32>::try_from(places.to_device(Device::Cpu).contiguous().view(-1))?;
+        let (places, _) = places.as_chunks::<EMBEDDING_DIM>();
+        let asked = to_score.ids.into_iter().zip(to_score.thumbnails);
+        let scored = asked.zip(errors).zip(places);
+        Ok(scored
+            .map(|((((id, fresh), thumbnail), error), place)| Scored {
+                id,
+                score: Score {
+                    error,
+                    // What is no number becomes 0, and the error says so.
+                    embedding: Embedding(place.map(|value| value.round() as i8)),
+                    step,
+                },
+                fresh,
+                thumbnail,
+            })
+            .collect())
+    }
+}
+
+/// The fixed random matrix [D, 64] that keeps angles up to a tenth or so (Johnson and Lindenstrauss 1984): independent
+/// normal numbers, a function of D alone.
+fn projection(dim: usize, device: Device) -> Result<Tensor, LearnError> {
+    let mut rng = rng::for_step(PROJECTION_SEED, dim as u64, 0);
+    let numbers: Vec<f32> = (0..dim * EMBEDDING_DIM).map(|_| normal(&mut rng) as f32).collect();
+    Ok(Tensor::from_slice(&numbers)
+        .f_view([dim as i64, EMBEDDING_DIM as i64])?
+        .f_to_device(device)?)
+}
+
+/// One number of the standard normal distribution (Box and Muller 1958).
+fn normal(rng: &mut Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - rng::unit(rng)).ln()).sqrt();
+    radius * (std::f64::consts::TAU * rng::unit(rng)).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::learn::augment::Renderer;
+    use crate::sample::image::eval_view;
+
+    fn drawn(id: u64, scored_at: Option<u64>) -> Drawn {
+        Drawn {
+            id: SampleId(id),
+            content: Vec::new(),
+            probability: 0.1,
+            visits: id as u32,
+            scored_at,
+        }
+    }
+
+    #[test]
+    fn those_never_scored_come_first_then_the_oldest_scores_and_young_ones_wait() {
+        let samples = [
+            drawn(1, Some(900)),
+            drawn(2, Some(100)),
+            drawn(3, None),
+            drawn(4, Some(50)),
+            drawn(3, None),
+            drawn(5, None),
+            drawn(6, Some(2_000)),
+        ];
+        let ids = |places: &[usize]| named(&samples, places);
+        let plain = |places: &[usize]| ids(places).iter().map(|(id, _)| id.0).collect::<Vec<_>>();
+        assert_eq!(plain(&due(&samples, 1_000, 3)), [3, 5, 4]);
+        let padded = due(&samples, 1_000, 8);
+        assert_eq!((padded.len(), plain(&padded)), (8, vec![3, 5, 4, 2, 6]));
+        assert_eq!(ids(&padded)[0], (SampleId(3), true));
+        assert_eq!(
+            ids(&padded)[1],
+            (SampleId(5), false),
+            "many visits and no score: it lost it"
+        );
+        assert!(due(&samples[..1], 1_000, 8).is_empty());
+        assert_eq!((count(8), count(256)), (8, 32));
+    }
+
+    #[test]
+    fn the_fixed_views_are_those_of_the_sample_wherever_it_is_drawn() {
+        let tile = ImageTile {
+            width: 48,
+            height: 40,
+            rgb: vec![7; 48 * 40 * 3],
+        };
+        let recipe = Recipe::for_px(32);
+        let (a, b) = ((SampleId(7), &tile), (SampleId(8), &tile));
+        let together = fixed_views(&[a, b], &recipe);
+        let alone = fixed_views(&[b], &recipe);
+        assert_eq!([together[1], together[3], together[5]], alone[..]);
+        assert_ne!(together[0], together[1]);
+    }
+
+    #[test]
+    fn the_clean_view_is_what_queries_are_embedded_from() {
+        let (width, height, px) = (45u16, 32u16, 32u32);
+        let mut rng = rng::for_step(5, 0, 0);
+        let rgb = (0..usize::from(width) * usize::from(height) * 3)
+            .map(|_| rng::below(&mut rng, 256) as u8)
+            .collect();
+        let tile = ImageTile { width, height, rgb };
+        let mut rendered = vec![0.0; (px * px * 3) as usize];
+        Renderer::new(px).render(&clean_view(&tile), &tile, &mut rendered);
+        let [mean, std] = [crate::model::PIXEL_MEAN, crate::model::PIXEL_STD];
+        let shown = eval_view(&tile, px).rgb;
+        for (at, (ours, theirs)) in rendered.iter().zip(shown).enumerate() {
+            let theirs = (f32::from(theirs) / 255.0 - mean[at % 3]) / std[at % 3];
+            assert!((ours - theirs).abs() < 1e-4, "{at}: {ours} {theirs}");
+        }
+    }
+
+    #[test]
+    fn a_thumbnail_is_the_middle_of_the_picture_in_grey() {
+        for (width, height) in [(48u16, 32u16), (32, 45), (7, 9), (16, 16)] {
+            // White where the middle square is, black beside it.
+            let side = width.min(height);
+            let left = (f64::from(width - side) / 2.0).round_ties_even() as u16;
+            let top = (f64::from(height - side) / 2.0).round_ties_even() as u16;
+            let inside = |x: u16, y: u16| (left..left + side).contains(&x) && (top..top + side).contains(&y);
+            let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+            let rgb = pixels
+                .flat_map(|(x, y)| [if inside(x, y) { 255 } else { 0 }; 3])
+                .collect();
+            assert_eq!(
+                thumbnail(&ImageTile { width, height, rgb }),
+                [1.0; 256],
+                "{width} x {height}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_projection_keeps_who_is_near_whom() {
+        let project = |x: &Tensor| unit(&unit(x).matmul(&projection(512, Device::Cpu).unwrap()));
+        tch::manual_seed(3);
+        let a = Tensor::randn([1, 512], (Kind::Float, Device::Cpu));
+        let b = Tensor::randn([1, 512], (Kind::Float, Device::Cpu));
+        let near = &a + 0.3 * &b;
+        let cosine = |x: &Tensor, y: &Tensor| (project(x) * project(y)).sum(Kind::Float).double_value(&[]);
+        assert!(cosine(&a, &near) > 0.9 && cosine(&a, &b).abs() < 0.4);
+    }
+}
