@@ -34,7 +34,7 @@ bench: build
 	scripts/bench.sh
 
 soak: build
-	$(CARGO) test --release --lib -- --ignored --nocapture learn::
+	$(CARGO) test --release --lib -- --ignored --nocapture learn:: gate::
 	PROPTEST_CASES=500 $(CARGO) test --release --lib -- --nocapture replay::tests::model
 	$(CARGO) test --release --test daemon -- --ignored --nocapture --test-threads=1
 	$(CARGO) bench --bench daemon -- --soak $(SOAK_MINUTES)

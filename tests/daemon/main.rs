@@ -8,6 +8,7 @@
 
 mod administrator;
 mod architecture;
+mod backtest;
 mod bad_input;
 mod damage;
 mod faults;
