@@ -92,6 +92,24 @@ pub struct StreamStatus {
     /// How much lower the errors of fixed views are lately than before, as a share: above 0 the learner makes progress.
     #[serde(default)]
     pub progress: Option<f64>,
+    /// How much there is to learn, 0 to 1: the share of the most draws that an arrival is granted.
+    #[serde(default)]
+    pub effort: f64,
+    /// By how much the oldest pictures of the exam are answered worse than they once were, nats; 0 and below: not at all.
+    #[serde(default)]
+    pub forgotten: Option<f64>,
+    /// The weight of the alignment with the teacher in the loss; above 0 only while something is being forgotten.
+    #[serde(default)]
+    pub alignment: f64,
+    /// Share of the features' dimensions that hardly answer to anything.
+    #[serde(default)]
+    pub dormant: Option<f64>,
+    /// Collapses of the network that were undone since the start.
+    #[serde(default)]
+    pub collapses: u64,
+    /// Times since the start that its weights were shrunk towards fresh ones, for too many units had stopped to answer.
+    #[serde(default)]
+    pub shrinks: u64,
     /// Samples that the teacher was asked about, for life.
     #[serde(default)]
     pub scores: u64,
@@ -187,6 +205,12 @@ pub(crate) fn example(name: &str) -> StreamStatus {
         rank: Some(17.5),
         surprise: Some(1.1),
         progress: Some(0.125),
+        effort: 0.4,
+        forgotten: Some(0.05),
+        alignment: 0.25,
+        dormant: Some(0.1),
+        collapses: 1,
+        shrinks: 2,
         scores: 160,
         drift_alerts: 1,
         drift: Some("what arrives is harder than it was".to_owned()),

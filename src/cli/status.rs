@@ -148,11 +148,12 @@ fn described_stream(stream: &StreamStatus) -> String {
         (
             "learning",
             format!(
-                "{}: step {}, {:.1} steps/s, busy {:.0} %",
+                "{}: step {}, {:.1} steps/s, busy {:.0} %, effort {:.0} %",
                 stream.state,
                 stream.step,
                 stream.steps_per_s,
-                100.0 * stream.duty_cycle
+                100.0 * stream.duty_cycle,
+                100.0 * stream.effort
             ),
         ),
         (

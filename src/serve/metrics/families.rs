@@ -193,6 +193,46 @@ pub(super) const FAMILIES: &[Family] = &[
         |s| optional(s.progress),
     ),
     family(
+        "curiod_effort_ratio",
+        "gauge",
+        "Share of the most draws that an arrival is granted: how much there is to learn.",
+        None,
+        |s| vec![("".into(), s.effort)],
+    ),
+    family(
+        "curiod_forgotten_nats",
+        "gauge",
+        "By how much the oldest pictures of the exam are answered worse than they once were.",
+        None,
+        |s| optional(s.forgotten),
+    ),
+    family(
+        "curiod_alignment_weight",
+        "gauge",
+        "Weight of the alignment with the teacher in the loss.",
+        None,
+        |s| vec![("".into(), s.alignment)],
+    ),
+    family(
+        "curiod_dormant_ratio",
+        "gauge",
+        "Share of the features' dimensions that hardly answer to anything.",
+        None,
+        |s| optional(s.dormant),
+    ),
+    family(
+        "curiod_mended_total",
+        "counter",
+        "Remedies for a declining network since the start.",
+        Some("remedy"),
+        |s| {
+            vec![
+                ("restored".into(), s.collapses as f64),
+                ("shrunk".into(), s.shrinks as f64),
+            ]
+        },
+    ),
+    family(
         "curiod_scores_total",
         "counter",
         "Samples that the teacher was asked about, for life.",
