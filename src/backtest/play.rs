@@ -19,9 +19,6 @@ use crate::model::{Embedder, EncoderSpec};
 use crate::replay::{NewSource, ReplayBuffer};
 use crate::sample::Content;
 
-/// Pictures that arrive between two turns of the learner.
-const ARRIVE_TOGETHER: usize = 64;
-
 /// Milliseconds between two arrivals of the scripted clock.
 const ARRIVAL_MS: i64 = 1_000;
 
@@ -33,6 +30,8 @@ const BYTES_UNBOUNDED: u64 = 1 << 40;
 pub struct PlaySetup {
     /// Steps of each arm that learns with all its effort.
     pub steps: u64,
+    /// Pictures that arrive between two turns of the learner.
+    pub arrive_together: usize,
     /// Times that an experience is scored, its end included.
     pub scored_an_experience: usize,
     /// Where it computes.
@@ -105,7 +104,7 @@ pub fn play(
     let mut arrived = 0;
     for (until, ends) in stops(&archive.ends, setup.scored_an_experience) {
         while arrived < until {
-            let next = until.min(arrived + ARRIVE_TOGETHER);
+            let next = until.min(arrived + setup.arrive_together.max(1));
             if everything_at_once {
                 // The same share of its steps as of the others' arrivals.
                 stage.learn(Some(setup.steps * next as u64 / archive.stream.len() as u64))?;

@@ -48,6 +48,9 @@ pub struct BacktestArgs {
     /// The stream's experiences: a number of equal parts, or the column whose changes part them
     #[arg(long, value_name = "N|COLUMN", default_value = "5")]
     experiences: String,
+    /// Pictures that arrive between two turns of the learner
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..))]
+    together: u64,
     /// Times that the model is scored in each experience
     #[arg(long, value_name = "N", default_value_t = 1)]
     scored: usize,
@@ -131,6 +134,7 @@ pub fn backtest(args: &BacktestArgs) -> Result<(), Failure> {
         seeds: args.seeds,
         play: PlaySetup {
             steps,
+            arrive_together: args.together as usize,
             scored_an_experience: args.scored,
             device,
             threads: config.threads.learn(),
