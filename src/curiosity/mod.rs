@@ -282,7 +282,12 @@ impl Curiosity {
 
     fn drift(&mut self, sample: SampleId, rank: f64, novelty: Option<f64>) -> Vec<Alert> {
         let of_error = self.error_drift.observe(rank);
-        // Samples come nearer to each other as more of them are held: only the other way is news.
+        // While its measure grows up, novelty falls and then does not any more: neither is news, nor is a later fall.
+        let is_settled = self
+            .network
+            .as_ref()
+            .map_or(self.neighbours.is_settled(), RandomNetwork::is_settled);
+        let novelty = novelty.filter(|_| is_settled);
         let of_novelty = novelty.and_then(|novelty| self.novelty_drift.observe(novelty));
         let of_novelty = of_novelty.filter(|change| change.since > change.before);
         let changes = [(Signal::Error, of_error), (Signal::Novelty, of_novelty)];
@@ -402,7 +407,8 @@ pub(crate) mod tests {
         let mut world = World::default();
         // 30 groups that were learnt long ago, one that is being learnt, one that is noise of the largest errors.
         for sample in 0..320u64 {
-            world.arrive(embedding(sample % 32, 0.1, sample), 0.1);
+            let error = [0.6 + 0.2 * noise(sample), 0.5].get(sample as usize % 32).copied();
+            world.arrive(embedding(sample % 32, 0.1, sample), error.unwrap_or(0.1));
         }
         let (mut learnt, mut noisy, mut junk) = (Vec::new(), Vec::new(), 0);
         for round in 0..30u64 {
@@ -427,7 +433,7 @@ pub(crate) mod tests {
         let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len() as f64;
         assert!(mean(&learnt) > mean(&noisy) + 0.2, "{} {}", mean(&learnt), mean(&noisy));
         assert!(mean(&noisy) < 0.55, "{}", mean(&noisy));
-        assert!(junk > 20, "{junk}");
+        assert!(junk > 5, "{junk}");
     }
 
     #[test]
