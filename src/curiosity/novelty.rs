@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::packed;
-use super::quantile::Quantiles;
+use super::quantile::{NEWEST_MAX, Quantiles};
 use crate::ids::SampleId;
 use crate::replay::{EMBEDDING_DIM, Embedding};
 use crate::rng;
@@ -14,8 +14,15 @@ use crate::rng;
 /// embeddings of a teacher long gone do not stay. 128 KiB, and 0.1 ms a sample.
 pub(super) const SUBSET_MAX: usize = 2_048;
 
-/// Neighbours whose mean distance counts.
-pub(super) const NEIGHBOURS: usize = 10;
+/// Neighbours whose mean distance counts, of a full subset. Of a smaller one as many fewer, at least one: the distance to
+/// the same share of all does not shrink only because more of them are held.
+const NEIGHBOURS: usize = 10;
+
+/// Others without which nothing is said.
+const OTHERS_MIN: usize = 10;
+
+/// Scores that a full subset has to see until its distances are a measure of drift: as many as they are ranked among.
+const SETTLED: u64 = NEWEST_MAX as u64;
 
 /// The share of newcomers that a full subset takes.
 const NEWCOMERS: f64 = 0.25;
@@ -33,6 +40,8 @@ pub struct Neighbours {
     ids: Vec<SampleId>,
     embeddings: Vec<Embedding>,
     distances: Quantiles,
+    /// Scores since it is full.
+    full_for: u64,
 }
 
 impl Neighbours {
@@ -41,6 +50,7 @@ impl Neighbours {
     pub fn observe(&mut self, id: SampleId, embedding: &Embedding, step: u64) -> Option<f64> {
         let distance = self.distance(id, embedding);
         self.keep(id, embedding, step);
+        self.full_for += u64::from(self.ids.len() == SUBSET_MAX);
         distance.map(|distance| self.distances.observe(distance))
     }
 
@@ -49,23 +59,27 @@ impl Neighbours {
         self.distances.len()
     }
 
+    /// Whether its distances have been of a full subset for long enough to mean the same as before.
+    pub fn is_settled(&self) -> bool {
+        self.full_for > SETTLED
+    }
+
     /// Mean distance to the nearest of the subset, the sample itself left out, 0 to 2.
     fn distance(&self, id: SampleId, embedding: &Embedding) -> Option<f32> {
         let others = self.ids.iter().zip(&self.embeddings).filter(|(other, _)| **other != id);
         let mut dots: Vec<i32> = others.map(|(_, other)| dot(embedding, other)).collect();
-        if dots.len() < NEIGHBOURS {
+        if dots.len() < OTHERS_MIN {
             return None;
         }
-        if dots.len() > NEIGHBOURS {
-            dots.select_nth_unstable_by(NEIGHBOURS - 1, |a, b| b.cmp(a));
-        }
-        // The order within the nearest is the selection's own: a sum of integers would do, one of roots is sorted first.
-        let nearest = &mut dots[..NEIGHBOURS];
+        let count = (NEIGHBOURS * dots.len()).div_ceil(SUBSET_MAX);
+        dots.select_nth_unstable_by(count - 1, |a, b| b.cmp(a));
+        // The selection leaves them in an order of its own; the sum of roots is taken in this one.
+        let nearest = &mut dots[..count];
         nearest.sort_unstable();
         let distances = nearest
             .iter()
             .map(|dot| (2.0 - 2.0 * f64::from(*dot) / UNIT).max(0.0).sqrt());
-        Some((distances.sum::<f64>() / NEIGHBOURS as f64) as f32)
+        Some((distances.sum::<f64>() / count as f64) as f32)
     }
 
     fn keep(&mut self, id: SampleId, embedding: &Embedding, step: u64) {
@@ -95,6 +109,7 @@ struct Kept {
     #[serde(with = "packed::bytes")]
     embeddings: Vec<i8>,
     distances: Quantiles,
+    full_for: u64,
 }
 
 impl From<Neighbours> for Kept {
@@ -103,6 +118,7 @@ impl From<Neighbours> for Kept {
             ids: neighbours.ids.iter().map(|id| id.0).collect(),
             embeddings: neighbours.embeddings.iter().flat_map(|embedding| embedding.0).collect(),
             distances: neighbours.distances,
+            full_for: neighbours.full_for,
         }
     }
 }
@@ -119,6 +135,7 @@ impl TryFrom<Kept> for Neighbours {
             ids: kept.ids.into_iter().map(SampleId).collect(),
             embeddings: embeddings.iter().map(|numbers| Embedding(*numbers)).collect(),
             distances: kept.distances,
+            full_for: kept.full_for,
         })
     }
 }
@@ -158,7 +175,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_before_there_are_neighbours_and_nobody_is_his_own() {
-        let mut neighbours = observed(NEIGHBOURS as u64);
+        let mut neighbours = observed(OTHERS_MIN as u64);
         assert_eq!(neighbours.ranked(), 0);
         assert_eq!(neighbours.observe(SampleId(0), &embedding(0, 0.3, 0), 1), None);
         assert!(neighbours.observe(SampleId(99), &embedding(0, 0.3, 99), 1).is_some());
@@ -168,6 +185,7 @@ mod tests {
     fn the_subset_is_bounded_and_follows_the_stream() {
         let neighbours = observed(20_000);
         assert_eq!(neighbours.ids.len(), SUBSET_MAX);
+        assert!(neighbours.is_settled() && !observed(2_100).is_settled());
         let newer = neighbours.ids.iter().filter(|id| id.0 >= 10_000).count();
         assert!(
             (SUBSET_MAX / 2..SUBSET_MAX).contains(&newer),

@@ -100,9 +100,9 @@ mod tests {
     #[test]
     fn equals_share_the_middle_of_their_place_and_what_is_no_number_changes_nothing() {
         let mut quantiles = Quantiles::default();
-        (0..100).for_each(|_| {
-            let _ = quantiles.observe(0.3);
-        });
+        for _ in 0..100 {
+            quantiles.observe(0.3);
+        }
         assert_eq!(quantiles.observe(0.3), 0.5);
         let before = quantiles.clone();
         assert_eq!(quantiles.observe(f32::NAN), Quantiles::UNKNOWN);

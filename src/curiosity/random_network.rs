@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::packed;
-use super::quantile::Quantiles;
+use super::quantile::{NEWEST_MAX, Quantiles};
 use crate::rng;
 
 /// Pixels of a thumbnail's side.
@@ -40,6 +40,7 @@ pub struct RandomNetwork {
     target: Network,
     predictor: Network,
     errors: Quantiles,
+    seen: u64,
 }
 
 impl Default for RandomNetwork {
@@ -48,6 +49,7 @@ impl Default for RandomNetwork {
             target: Network::random(TARGET_SEED),
             predictor: Network::random(PREDICTOR_SEED),
             errors: Quantiles::default(),
+            seen: 0,
         }
     }
 }
@@ -55,10 +57,16 @@ impl Default for RandomNetwork {
 impl RandomNetwork {
     /// The quantile of the predictor's error on this picture, 0 to 1; then it has seen it once more.
     pub fn observe(&mut self, thumbnail: &Thumbnail) -> f64 {
+        self.seen += 1;
         let input = thumbnail.map(|grey| (grey.clamp(0.0, 1.0) - MEAN) / DEVIATION);
         let wanted = self.target.forward(&input).1;
         let error = self.predictor.learn(&input, &wanted);
         self.errors.observe(error)
+    }
+
+    /// Whether it has seen so much that its errors fall slowly only: then a rise of them is news.
+    pub fn is_settled(&self) -> bool {
+        self.seen > 2 * NEWEST_MAX as u64
     }
 
     /// How many errors ranks are taken among.
@@ -145,6 +153,7 @@ struct Kept {
     #[serde(with = "packed")]
     predictor: Vec<f32>,
     errors: Quantiles,
+    seen: u64,
 }
 
 impl From<RandomNetwork> for Kept {
@@ -152,6 +161,7 @@ impl From<RandomNetwork> for Kept {
         Self {
             predictor: [network.predictor.hidden, network.predictor.output].concat(),
             errors: network.errors,
+            seen: network.seen,
         }
     }
 }
@@ -171,6 +181,7 @@ impl TryFrom<Kept> for RandomNetwork {
         Ok(Self {
             predictor,
             errors: kept.errors,
+            seen: kept.seen,
             ..Self::default()
         })
     }
@@ -193,9 +204,9 @@ mod tests {
 
     fn seen(count: u64) -> RandomNetwork {
         let mut network = RandomNetwork::default();
-        (0..count).for_each(|number| {
-            let _ = network.observe(&stripes(number));
-        });
+        for number in 0..count {
+            network.observe(&stripes(number));
+        }
         network
     }
 
@@ -213,9 +224,9 @@ mod tests {
         });
         let first = network.observe(&circle);
         assert!(first > 0.99, "{first}");
-        (0..400).for_each(|_| {
-            let _ = network.observe(&circle);
-        });
+        for _ in 0..400 {
+            network.observe(&circle);
+        }
         let later = network.observe(&circle);
         assert!(later < first - 0.2, "{first} {later}");
     }

@@ -165,3 +165,19 @@ fn every_warning_and_error_of_the_log_says_what_to_do() {
     }
     assert!(silent.is_empty(), "without a hint:\n{}", silent.join("\n"));
 }
+
+#[test]
+fn curiosity_knows_no_tensors_and_no_disk() {
+    never_names(
+        room("curiosity"),
+        &[
+            "tch::",
+            "crate::torch",
+            "crate::model",
+            "crate::learn",
+            "crate::serve",
+            "crate::disk",
+            "std::fs",
+        ],
+    );
+}

@@ -21,6 +21,8 @@ const EVENTS = {
   inbox_back: (e) => ['', `the inbox ${visible(e.inbox)} is back`],
   verdict: (e) => ['', `candidate of step ${count(e.step)} ${e.accepted ? 'accepted' : 'rejected'}: ${visible(e.verdict).replace(/^(accepted|rejected): /, '')}`],
   serving: (e) => ['alive', `generation ${count(e.generation)} answers queries (space ${visible(e.space)})`],
+  drift: (e) => ['warn', `the stream has changed: ${visible(e.detail)}`],
+  outlier: (e) => ['warn', `sample ${count(e.sample)} is like nothing else held: `, e.path ?? ''],
   failed: (e) => ['bad', `failed: ${visible(e.detail)}`],
   missed: (e) => ['', `${plural(e.events, 'event')} came too fast to be told`],
 };
