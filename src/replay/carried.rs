@@ -8,12 +8,14 @@ use super::catalogue::Catalogue;
 use super::contents::Contents;
 use super::pending::Signals;
 use super::record::State;
+use super::types::Score;
 
 /// What could be read.
 #[derive(Default)]
 pub(super) struct Carried {
     state: State,
     signals: Vec<(SampleId, Signals)>,
+    scores: Vec<(SampleId, Score)>,
     ranks: ErrorRanks,
 }
 
@@ -30,6 +32,7 @@ impl Carried {
         carried.state = mark.state;
         // Those before one that can not be read are as good as all of them.
         let _ = catalogue.each_signals(|id, signals| carried.signals.push((id, signals)));
+        let _ = catalogue.each_score(|id, score| carried.scores.push((id, score)));
         carried.ranks = catalogue.ranks().unwrap_or_default();
         carried
     }
@@ -45,6 +48,9 @@ impl Carried {
         ours.quarantine_unlisted = ours.quarantine_unlisted.max(theirs.quarantine_unlisted);
         for (id, signals) in self.signals {
             contents.set_signals(id, signals);
+        }
+        for (id, score) in self.scores {
+            contents.set_score(id, score);
         }
         contents.ranks = self.ranks;
     }

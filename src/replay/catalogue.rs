@@ -27,7 +27,7 @@ use super::fields::Fields;
 use super::pending::{Kept, LedgerKey, PathKey, Pending, Signals};
 use super::record::SourceMeta;
 use super::segment::{Location, sync_dir};
-use super::types::{FileVerdict, QuarantineEntry, ReplayError, SeenFile};
+use super::types::{FileVerdict, QuarantineEntry, ReplayError, Score, SeenFile};
 
 /// sled takes up to five times as much.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -56,6 +56,8 @@ pub(super) struct Catalogue {
     idx: Tree,
     /// id -> visits, error, weight.
     prio: Tree,
+    /// id -> what the teacher said last: step, error, embedding.
+    score: Tree,
     /// The ledger: hash -> the source; hash and the hash of a path -> the number of a duplicate.
     hash: Tree,
     /// Where the ledger's records are.
@@ -119,6 +121,7 @@ impl Catalogue {
             dir: dir.to_owned(),
             idx: db.open_tree("idx")?,
             prio: db.open_tree("prio")?,
+            score: db.open_tree("score")?,
             hash: db.open_tree("hash")?,
             place: db.open_tree("place")?,
             seen: db.open_tree("seen")?,
@@ -174,6 +177,18 @@ impl Catalogue {
                 let (key, value) = item?;
                 let (id, signals) = entries::read_signals(&key, &value).ok_or_else(|| undecodable("prio"))?;
                 each(id, signals);
+            }
+            Ok(())
+        })
+    }
+
+    /// The score of every sample that has one.
+    pub(super) fn each_score(&self, mut each: impl FnMut(SampleId, Score)) -> Result<(), ReplayError> {
+        self.guarded(|| {
+            for item in self.score.iter() {
+                let (key, value) = item?;
+                let (id, score) = entries::read_score(&key, &value).ok_or_else(|| undecodable("score"))?;
+                each(id, score);
             }
             Ok(())
         })
@@ -283,7 +298,10 @@ impl Catalogue {
         let signals = signals.map(|(id, signals)| (id.to_be_bytes().to_vec(), signals.map(entries::write_signals)));
         self.write_portions(&self.hash, sources.chain(duplicates))?;
         self.write_portions(&self.place, places)?;
-        self.write_portions(&self.prio, signals)
+        let scores = pending.scores.iter();
+        let scores = scores.map(|(id, score)| (id.to_be_bytes().to_vec(), score.as_ref().map(entries::write_score)));
+        self.write_portions(&self.prio, signals)?;
+        self.write_portions(&self.score, scores)
     }
 
     /// Writes changes by key (nothing removes), so many in a batch: sled keeps what a batch replaces until it ends.

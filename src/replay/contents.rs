@@ -12,7 +12,7 @@ use super::log::SAMPLE_RECORD_LEN;
 use super::pending::{Kept, LedgerKey, PathKey, Pending, Signals};
 use super::record::{SampleMeta, SourceMeta, State};
 use super::segment::Location;
-use super::types::QuarantineEntry;
+use super::types::{QuarantineEntry, Score};
 
 /// A live sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -136,6 +136,9 @@ impl Contents {
         let slot = self.samples.remove(&id.0)?;
         self.pending.samples.insert(id.0, None);
         self.pending.signals.insert(id.0, None);
+        if slot.signals.score.is_some() {
+            self.pending.scores.insert(id.0, None);
+        }
         self.release(slot.location);
         self.bytes -= u64::from(slot.bytes);
         if let Some(source) = self.exam_sources.remove(&id.0) {
@@ -157,7 +160,26 @@ impl Contents {
     /// As [`Contents::set_signals`], for signals that the catalogue has.
     pub(super) fn load_signals(&mut self, id: SampleId, signals: Signals) -> bool {
         let slot = self.samples.get_mut(&id.0);
-        slot.map(|slot| slot.signals = signals).is_some()
+        slot.map(|slot| {
+            let score = signals.score.or(slot.signals.score);
+            slot.signals = Signals { score, ..signals };
+        })
+        .is_some()
+    }
+
+    /// What the teacher says of a sample has changed; `false` if it is gone.
+    pub(super) fn set_score(&mut self, id: SampleId, score: Score) -> bool {
+        let there = self.load_score(id, score);
+        if there {
+            self.pending.scores.insert(id.0, Some(score));
+        }
+        there
+    }
+
+    /// As [`Contents::set_score`], for a score that the catalogue has.
+    pub(super) fn load_score(&mut self, id: SampleId, score: Score) -> bool {
+        let slot = self.samples.get_mut(&id.0);
+        slot.map(|slot| slot.signals.score = Some(score)).is_some()
     }
 
     /// A source is in the ledger here.

@@ -46,7 +46,7 @@ pub(super) struct Signals {
     /// NaN where there is none yet.
     pub(super) error: f32,
     pub(super) weight: u32,
-    /// What the teacher said last. Not in the catalogue: a reopened buffer asks again.
+    /// What the teacher said last. In the catalogue by itself, for it changes less often.
     pub(super) score: Option<Score>,
 }
 
@@ -61,6 +61,7 @@ pub(super) struct Pending {
     pub(super) places: BTreeMap<LedgerKey, Location>,
     pub(super) quarantine: HashMap<String, Option<(QuarantineEntry, Location)>>,
     pub(super) signals: BTreeMap<u64, Option<Signals>>,
+    pub(super) scores: BTreeMap<u64, Option<Score>>,
 }
 
 impl Pending {
@@ -71,7 +72,7 @@ impl Pending {
     /// Changes of all kinds.
     pub(super) fn len(&self) -> usize {
         let ledger = self.sources.len() + self.duplicates.len() + self.places.len();
-        self.samples.len() + ledger + self.quarantine.len() + self.signals.len()
+        self.samples.len() + ledger + self.quarantine.len() + self.signals.len() + self.scores.len()
     }
 
     /// Takes over older changes, where there is no newer one of the same key.
@@ -93,6 +94,9 @@ impl Pending {
         }
         for (id, signals) in &older.signals {
             self.signals.entry(*id).or_insert(*signals);
+        }
+        for (id, score) in &older.scores {
+            self.scores.entry(*id).or_insert(*score);
         }
     }
 }

@@ -323,6 +323,9 @@ pub(super) fn load(catalogue: &Catalogue, dir: &Path, segments: &Segments) -> Re
     catalogue.each_signals(|id, signals| {
         contents.load_signals(id, signals);
     })?;
+    catalogue.each_score(|id, score| {
+        contents.load_score(id, score);
+    })?;
     // The ledger stays on the disk; reading it through finds out whether it is whole.
     contents.listed.keys = catalogue.each_ledger(&mark, |_| ())?;
     contents.listed.places = catalogue.each_place(&mark, |location| {

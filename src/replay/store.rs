@@ -10,9 +10,10 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use tracing::{debug, error};
 
+use crate::clock::{Clock, SystemClock};
 use crate::curiosity::Priority;
 use crate::ids::{SampleId, SourceHash};
-use crate::limits::EVICTED_IDS_MAX;
+use crate::limits::{EVICTED_IDS_MAX, FATES_MAX};
 
 use super::catalogue::Catalogue;
 use super::compaction::Cleaner;
@@ -23,7 +24,7 @@ use super::log::{Batch, Log, SAMPLE_RECORD_LEN, Segments};
 use super::pending::{LedgerKey, PathKey};
 use super::record::{Cause, Entry, SampleMeta, SourceMeta, State, Tombstone};
 use super::segment::{Located, Location};
-use super::types::{Inserted, NewSource, QuarantineEntry, ReplayError};
+use super::types::{Fate, Inserted, NewSource, QuarantineEntry, ReplayError};
 
 /// What is in RAM.
 pub(super) struct Memory {
@@ -34,6 +35,8 @@ pub(super) struct Memory {
     /// The newest of the evicted samples, and how many there were since the store was opened.
     pub(super) evicted: VecDeque<SampleId>,
     pub(super) evicted_seq: u64,
+    /// The newest of the evicted samples and why, oldest first.
+    pub(super) fates: VecDeque<Fate>,
     pub(super) bad_records: u64,
     /// Batches since the last checkpoint.
     pub(super) batches: u64,
@@ -72,6 +75,7 @@ impl Memory {
             tombstones: Vec::new(),
             evicted: VecDeque::new(),
             evicted_seq: 0,
+            fates: VecDeque::new(),
             bad_records: 0,
             batches: 0,
         }
@@ -88,6 +92,14 @@ impl Memory {
             segment: slot.location.segment,
             cause,
         });
+        self.fates.push_back(Fate {
+            id,
+            at: SystemClock.now(),
+            cause: cause.into(),
+        });
+        if self.fates.len() > FATES_MAX {
+            self.fates.pop_front();
+        }
         self.evicted.push_back(id);
         self.evicted_seq += 1;
         if self.evicted.len() > EVICTED_IDS_MAX {
@@ -283,6 +295,21 @@ impl Store {
         }
         drop(memory);
         self.changed.notify_all();
+    }
+
+    /// Evicts samples that can not be learnt; how many of them were live.
+    pub(super) fn evict_junk(&self, ids: &[SampleId]) -> usize {
+        // As above: no copy of them may be under way.
+        let _log = self.log.lock();
+        let mut memory = self.memory.lock();
+        let before = memory.evicted_seq;
+        for id in ids {
+            memory.bury(*id, Cause::Junk);
+        }
+        let evicted = memory.evicted_seq - before;
+        drop(memory);
+        self.changed.notify_all();
+        evicted as usize
     }
 
     /// A source that was taken, whenever that was.
