@@ -6,7 +6,7 @@ use crate::ids::SampleId;
 
 use super::catalogue::Catalogue;
 use super::contents::Contents;
-use super::pending::Signals;
+use super::pending::{Look, Signals};
 use super::record::State;
 use super::types::Score;
 
@@ -16,6 +16,7 @@ pub(super) struct Carried {
     state: State,
     signals: Vec<(SampleId, Signals)>,
     scores: Vec<(SampleId, Score)>,
+    looks: Vec<(SampleId, Look)>,
     ranks: ErrorRanks,
 }
 
@@ -33,6 +34,7 @@ impl Carried {
         // Those before one that can not be read are as good as all of them.
         let _ = catalogue.each_signals(|id, signals| carried.signals.push((id, signals)));
         let _ = catalogue.each_score(|id, score| carried.scores.push((id, score)));
+        let _ = catalogue.each_look(|id, look| carried.looks.push((id, look)));
         carried.ranks = catalogue.ranks().unwrap_or_default();
         carried
     }
@@ -51,6 +53,9 @@ impl Carried {
         }
         for (id, score) in self.scores {
             contents.set_score(id, score);
+        }
+        for (id, look) in self.looks {
+            contents.set_look(id, look);
         }
         contents.ranks = self.ranks;
     }

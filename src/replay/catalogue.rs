@@ -24,7 +24,7 @@ use crate::ids::{SampleId, SourceHash};
 
 use super::entries::{self, LedgerItem, Mark};
 use super::fields::Fields;
-use super::pending::{Kept, LedgerKey, PathKey, Pending, Signals};
+use super::pending::{Kept, LedgerKey, Look, PathKey, Pending, Signals};
 use super::record::SourceMeta;
 use super::segment::{Location, sync_dir};
 use super::types::{FileVerdict, QuarantineEntry, ReplayError, Score, SeenFile};
@@ -58,6 +58,8 @@ pub(super) struct Catalogue {
     prio: Tree,
     /// id -> what the teacher said last: step, error, embedding.
     score: Tree,
+    /// id -> what it shows.
+    look: Tree,
     /// The ledger: hash -> the source; hash and the hash of a path -> the number of a duplicate.
     hash: Tree,
     /// Where the ledger's records are.
@@ -122,6 +124,7 @@ impl Catalogue {
             idx: db.open_tree("idx")?,
             prio: db.open_tree("prio")?,
             score: db.open_tree("score")?,
+            look: db.open_tree("look")?,
             hash: db.open_tree("hash")?,
             place: db.open_tree("place")?,
             seen: db.open_tree("seen")?,
@@ -189,6 +192,18 @@ impl Catalogue {
                 let (key, value) = item?;
                 let (id, score) = entries::read_score(&key, &value).ok_or_else(|| undecodable("score"))?;
                 each(id, score);
+            }
+            Ok(())
+        })
+    }
+
+    /// What every sample shows that was looked at.
+    pub(super) fn each_look(&self, mut each: impl FnMut(SampleId, Look)) -> Result<(), ReplayError> {
+        self.guarded(|| {
+            for item in self.look.iter() {
+                let (key, value) = item?;
+                let (id, look) = entries::read_look(&key, &value).ok_or_else(|| undecodable("look"))?;
+                each(id, look);
             }
             Ok(())
         })
@@ -301,7 +316,10 @@ impl Catalogue {
         let scores = pending.scores.iter();
         let scores = scores.map(|(id, score)| (id.to_be_bytes().to_vec(), score.as_ref().map(entries::write_score)));
         self.write_portions(&self.prio, signals)?;
-        self.write_portions(&self.score, scores)
+        self.write_portions(&self.score, scores)?;
+        let looks = pending.looks.iter();
+        let looks = looks.map(|(id, look)| (id.to_be_bytes().to_vec(), look.map(entries::write_look)));
+        self.write_portions(&self.look, looks)
     }
 
     /// Writes changes by key (nothing removes), so many in a batch: sled keeps what a batch replaces until it ends.

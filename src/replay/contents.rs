@@ -9,7 +9,7 @@ use crate::ids::{SampleId, SourceHash};
 use crate::limits::QUARANTINE_ENTRIES_MAX;
 
 use super::log::SAMPLE_RECORD_LEN;
-use super::pending::{Kept, LedgerKey, PathKey, Pending, Signals};
+use super::pending::{Kept, LedgerKey, Look, PathKey, Pending, Signals};
 use super::record::{SampleMeta, SourceMeta, State};
 use super::segment::Location;
 use super::types::{QuarantineEntry, Score};
@@ -19,6 +19,8 @@ use super::types::{QuarantineEntry, Score};
 pub(super) struct Slot {
     pub(super) location: Location,
     pub(super) signals: Signals,
+    /// What it shows; `None` while it was not looked at.
+    pub(super) look: Option<Look>,
     pub(super) exam: bool,
     /// Bytes of its content.
     pub(super) bytes: u32,
@@ -119,6 +121,7 @@ impl Contents {
                 weight: Priority::new(0, ErrorRanks::UNKNOWN).weight(),
                 score: None,
             },
+            look: None,
             exam: kept.exam.is_some(),
             bytes: location.len.saturating_sub(SAMPLE_RECORD_LEN as u32),
         };
@@ -138,6 +141,9 @@ impl Contents {
         self.pending.signals.insert(id.0, None);
         if slot.signals.score.is_some() {
             self.pending.scores.insert(id.0, None);
+        }
+        if slot.look.is_some() {
+            self.pending.looks.insert(id.0, None);
         }
         self.release(slot.location);
         self.bytes -= u64::from(slot.bytes);
@@ -180,6 +186,21 @@ impl Contents {
     pub(super) fn load_score(&mut self, id: SampleId, score: Score) -> bool {
         let slot = self.samples.get_mut(&id.0);
         slot.map(|slot| slot.signals.score = Some(score)).is_some()
+    }
+
+    /// It is known what a sample shows; `false` if it is gone.
+    pub(super) fn set_look(&mut self, id: SampleId, look: Look) -> bool {
+        let there = self.load_look(id, look);
+        if there {
+            self.pending.looks.insert(id.0, Some(look));
+        }
+        there
+    }
+
+    /// As [`Contents::set_look`], for a look that the catalogue has.
+    pub(super) fn load_look(&mut self, id: SampleId, look: Look) -> bool {
+        let slot = self.samples.get_mut(&id.0);
+        slot.map(|slot| slot.look = Some(look)).is_some()
     }
 
     /// A source is in the ledger here.

@@ -6,7 +6,7 @@ use crate::ids::{SampleId, SourceHash};
 
 use super::contents::Listed;
 use super::fields::{Fields, put_bytes};
-use super::pending::{Kept, LedgerKey, PathKey, Signals};
+use super::pending::{Kept, LedgerKey, Look, PathKey, Signals};
 use super::record::{Entry, Head, KIND_QUARANTINE, SourceMeta, State, Totals};
 use super::segment::Location;
 use super::types::{Embedding, FileVerdict, QuarantineEntry, Score, SeenFile};
@@ -188,6 +188,15 @@ pub(super) fn read_score(key: &[u8], value: &[u8]) -> Option<(SampleId, Score)> 
         embedding: Embedding(fields.array()?.map(|byte: u8| byte as i8)),
     };
     Some((SampleId(id), score))
+}
+
+pub(super) fn write_look(look: Look) -> Vec<u8> {
+    look.get().unwrap_or_default().to_le_bytes().to_vec()
+}
+
+pub(super) fn read_look(key: &[u8], value: &[u8]) -> Option<(SampleId, Look)> {
+    let id = u64::from_be_bytes(key.try_into().ok()?);
+    Some((SampleId(id), Look::of(read_number(value)?)))
 }
 
 pub(super) fn write_seen(file: &SeenFile, verdict: FileVerdict) -> Vec<u8> {

@@ -17,7 +17,9 @@ mod fields;
 pub mod fuzzing;
 mod keeper;
 mod log;
+mod looking;
 mod min_redundancy;
+mod near_duplicates;
 mod pending;
 mod rate_limiter;
 mod record;
@@ -49,7 +51,7 @@ use crate::rng::Rng;
 pub use archive::{ArchiveError, ExportReport, ImportReport, export};
 pub use rate_limiter::RateLimiter;
 pub use remover::{Fifo, Reservoir};
-pub use selector::{Prioritized, Selection, Selector, Uniform};
+pub use selector::{Even, Prioritized, Sampler, Selection, Selector, Uniform};
 pub use types::*;
 pub use verify::{BadRecordReport, VerifyReport};
 

@@ -50,6 +50,25 @@ pub(super) struct Signals {
     pub(super) score: Option<Score>,
 }
 
+/// What a sample shows: the perceptual hash of the first of the samples that show the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Look(u64);
+
+impl Look {
+    /// A sample on which nothing is to be seen: it shows what no other shows.
+    pub(super) const NOTHING: Self = Self(0);
+
+    /// The look of the group that begins with this hash, half of whose bits are set.
+    pub(super) fn of(hash: u64) -> Self {
+        Self(hash)
+    }
+
+    /// The hash, if there is one.
+    pub(super) fn get(self) -> Option<u64> {
+        (self != Self::NOTHING).then_some(self.0)
+    }
+}
+
 /// Changes by key; `None` removes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
@@ -62,6 +81,7 @@ pub(super) struct Pending {
     pub(super) quarantine: HashMap<String, Option<(QuarantineEntry, Location)>>,
     pub(super) signals: BTreeMap<u64, Option<Signals>>,
     pub(super) scores: BTreeMap<u64, Option<Score>>,
+    pub(super) looks: BTreeMap<u64, Option<Look>>,
 }
 
 impl Pending {
@@ -72,7 +92,7 @@ impl Pending {
     /// Changes of all kinds.
     pub(super) fn len(&self) -> usize {
         let ledger = self.sources.len() + self.duplicates.len() + self.places.len();
-        self.samples.len() + ledger + self.quarantine.len() + self.signals.len() + self.scores.len()
+        self.samples.len() + ledger + self.quarantine.len() + self.signals.len() + self.scores.len() + self.looks.len()
     }
 
     /// Takes over older changes, where there is no newer one of the same key.
@@ -97,6 +117,9 @@ impl Pending {
         }
         for (id, score) in &older.scores {
             self.scores.entry(*id).or_insert(*score);
+        }
+        for (id, look) in &older.looks {
+            self.looks.entry(*id).or_insert(*look);
         }
     }
 }
