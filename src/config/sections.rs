@@ -203,7 +203,8 @@ pub enum NearDuplicates {
 pub struct ReplayConfig {
     /// Bytes of samples kept, exam included; more are evicted. The disk holds up to 1.45 times as much.
     pub bytes_max: u64,
-    /// Samples kept, exam included; more are evicted. What is known of each is in RAM. 0: as many as `bytes_max` allows.
+    /// Samples kept, exam included; more are evicted. What is known of each is in RAM, up to
+    /// 3.5 KiB with its row of the index. 0: as many as `bytes_max` allows.
     pub samples_max: usize,
     /// Which sample is evicted: `reservoir`, `min_redundancy` or `fifo`.
     pub remover: RemoverKind,

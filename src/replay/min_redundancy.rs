@@ -29,7 +29,7 @@ const SUBSET: usize = 2_000;
 /// With fewer scored samples in a subset there is nothing to compare.
 const SCORED_MIN: usize = 64;
 
-/// Evictions that a pass plans at least.
+/// Evictions that a pass plans, where it finds so many pairs.
 const PLANNED: usize = 16;
 
 /// When much must go at once (a bound was lowered), a pass plans this part of it, so that there are as many passes.
@@ -113,8 +113,11 @@ impl MinRedundancy {
             .max(PLANNED)
             .min((subset.len() / LOOKED_AT_EACH).max(1));
         let unscored_share = unscored.len() as f64 / subset.len() as f64;
-        let at_random = (0..planned).filter(|_| rng::unit(&mut rng) < unscored_share).count();
-        for pair in redundancy::closest_pairs(&embeddings, planned - at_random) {
+        let pairs = redundancy::closest_pairs(&embeddings, planned);
+        // So many of the unscored to each of the scored as there are.
+        let at_random = pairs.len() as f64 * unscored_share / (1.0 - unscored_share);
+        let at_random = (at_random + rng::unit(&mut rng)) as usize;
+        for pair in pairs {
             let (first, second) = (&scored[pair.first], &scored[pair.second]);
             let (goes, stays) = if self.teaches_less(first, second) {
                 (first.id, second.id)

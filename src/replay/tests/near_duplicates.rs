@@ -13,19 +13,13 @@ fn config_of(samples_max: usize) -> ReplayConfig {
     }
 }
 
-/// A picture of waves that no other number has; `variant` changes its brightness and some of its noise.
+/// A picture of fields that no other number has; `variant` changes its brightness and some of its noise.
 fn picture(number: u64, variant: u64) -> NewSource {
-    let mut waves = for_step(number, 2, 0);
-    let waves: Vec<[f64; 4]> = (0..6)
-        .map(|_| std::array::from_fn(|_| crate::rng::unit(&mut waves)))
-        .collect();
+    let mut fields = for_step(number, 2, 0);
+    let fields: Vec<f64> = (0..256).map(|_| 40.0 + 160.0 * crate::rng::unit(&mut fields)).collect();
     let mut noise = for_step(number, 3, variant);
     let side = 32u16;
-    let level = |x: u16, y: u16| {
-        let (x, y) = (f64::from(x) / f64::from(side), f64::from(y) / f64::from(side));
-        let wave = |w: &[f64; 4]| w[0] * (12.0 * (w[1] - 0.5) * x + 12.0 * (w[2] - 0.5) * y + 6.3 * w[3]).sin();
-        120.0 + 30.0 * waves.iter().map(wave).sum::<f64>()
-    };
+    let level = |x: u16, y: u16| fields[usize::from(y / 2) * 16 + usize::from(x / 2)];
     let places = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
     let rgb = places.flat_map(|(x, y)| {
         let own = if variant == 0 {
