@@ -96,5 +96,8 @@ pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes that one step of compaction copies. More is left to the next step, so that inserts wait little.
 pub const COMPACTION_STEP_BYTES_MAX: u64 = 8 << 20;
 
+/// Evicted samples of which it is remembered why. Full: of the oldest it is known only that they are gone.
+pub const FATES_MAX: usize = 4_096;
+
 /// Ids of evicted samples that are remembered. Full: who follows the buffer compares all ids instead.
 pub const EVICTED_IDS_MAX: usize = 65_536;

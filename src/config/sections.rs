@@ -185,16 +185,31 @@ pub enum SamplerKind {
     Prioritized,
 }
 
+/// What is done with pictures that show the same: compressed again, scaled, brightened, cut a little at their edges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NearDuplicates {
+    /// All are kept and searchable while there is room; then all but one go first. Together they are replayed about as
+    /// often as one.
+    #[default]
+    Collapse,
+    /// They are samples as all others.
+    Keep,
+}
+
 /// `[replay]`: the replay buffer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplayConfig {
     /// Bytes of samples kept, exam included; more are evicted. The disk holds up to 1.45 times as much.
     pub bytes_max: u64,
-    /// Samples kept, exam included; more are evicted. What is known of each is in RAM. 0: as many as `bytes_max` allows.
+    /// Samples kept, exam included; more are evicted. What is known of each is in RAM, up to
+    /// 3.5 KiB with its row of the index. 0: as many as `bytes_max` allows.
     pub samples_max: usize,
     /// Which sample is evicted: `reservoir`, `min_redundancy` or `fifo`.
     pub remover: RemoverKind,
+    /// What is done with near-duplicates: `collapse` or `keep`.
+    pub near_duplicates: NearDuplicates,
     /// Which samples are replayed: `uniform` or `prioritized`.
     pub sampler: SamplerKind,
     /// Share of each batch that is drawn from the newest samples, 0 to 1.
@@ -225,6 +240,7 @@ impl Default for ReplayConfig {
             bytes_max: 8 << 30,
             samples_max: 500_000,
             remover: RemoverKind::Reservoir,
+            near_duplicates: NearDuplicates::Collapse,
             sampler: SamplerKind::Uniform,
             recent_share: 0.25,
             recent_samples: 1_024,

@@ -112,7 +112,6 @@ impl StreamConfig {
                 1e6,
             ),
             ("replay.bytes_max", replay.bytes_max as f64, (1u64 << 20) as f64, 1e16),
-            ("replay.samples_max", replay.samples_max as f64, 0.0, 1e12),
             ("replay.recent_share", replay.recent_share, 0.0, 1.0),
             ("replay.recent_samples", replay.recent_samples as f64, 1.0, 1e9),
             ("replay.draws_per_sample", replay.draws_per_sample, 0.0, 1e9),
@@ -156,6 +155,10 @@ impl StreamConfig {
             ),
         ] {
             within(&key(name), value, least, most)?;
+        }
+        if replay.samples_max != 0 {
+            // The exam has a tenth, and there must be some.
+            within(&key("replay.samples_max"), replay.samples_max as f64, 10.0, 1e12)?;
         }
         if learning.image_px != 0 {
             within(&key("learning.image_px"), f64::from(learning.image_px), 32.0, 512.0)?;
@@ -224,6 +227,7 @@ mod tests {
                 "not a loopback address",
             ),
             (stream("[stream.replay]\nrecent_share = 1.5\n"), "replay.recent_share"),
+            (stream("[stream.replay]\nsamples_max = 9\n"), "replay.samples_max"),
             (stream("[stream.learning]\nbatch = 1\n"), "learning.batch"),
             (
                 stream("[stream.learning]\nlearning_rate = nan\n"),

@@ -5,14 +5,17 @@ use crate::ids::SampleId;
 
 use super::catalogue::Catalogue;
 use super::contents::Contents;
-use super::pending::Signals;
+use super::pending::{Look, Signals};
 use super::record::State;
+use super::types::Score;
 
 /// What could be read.
 #[derive(Default)]
 pub(super) struct Carried {
     state: State,
     signals: Vec<(SampleId, Signals)>,
+    scores: Vec<(SampleId, Score)>,
+    looks: Vec<(SampleId, Look)>,
 }
 
 impl Carried {
@@ -28,6 +31,8 @@ impl Carried {
         carried.state = mark.state;
         // Those before one that can not be read are as good as all of them.
         let _ = catalogue.each_signals(|id, signals| carried.signals.push((id, signals)));
+        let _ = catalogue.each_score(|id, score| carried.scores.push((id, score)));
+        let _ = catalogue.each_look(|id, look| carried.looks.push((id, look)));
         carried
     }
 
@@ -42,6 +47,12 @@ impl Carried {
         ours.quarantine_unlisted = ours.quarantine_unlisted.max(theirs.quarantine_unlisted);
         for (id, signals) in self.signals {
             contents.set_signals(id, signals);
+        }
+        for (id, score) in self.scores {
+            contents.set_score(id, score);
+        }
+        for (id, look) in self.looks {
+            contents.set_look(id, look);
         }
     }
 }

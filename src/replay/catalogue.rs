@@ -23,10 +23,10 @@ use crate::ids::{SampleId, SourceHash};
 
 use super::entries::{self, LedgerItem, Mark};
 use super::fields::Fields;
-use super::pending::{Kept, LedgerKey, PathKey, Pending, Signals};
+use super::pending::{Kept, LedgerKey, Look, PathKey, Pending, Signals};
 use super::record::SourceMeta;
 use super::segment::{Location, sync_dir};
-use super::types::{FileVerdict, QuarantineEntry, ReplayError, SeenFile};
+use super::types::{FileVerdict, QuarantineEntry, ReplayError, Score, SeenFile};
 
 /// sled takes up to five times as much.
 const CACHE_BYTES: u64 = 16 << 20;
@@ -54,6 +54,10 @@ pub(super) struct Catalogue {
     idx: Tree,
     /// id -> visits, error, weight.
     prio: Tree,
+    /// id -> what the teacher said last: step, error, embedding.
+    score: Tree,
+    /// id -> what it shows.
+    look: Tree,
     /// The ledger: hash -> the source; hash and the hash of a path -> the number of a duplicate.
     hash: Tree,
     /// Where the ledger's records are.
@@ -117,6 +121,8 @@ impl Catalogue {
             dir: dir.to_owned(),
             idx: db.open_tree("idx")?,
             prio: db.open_tree("prio")?,
+            score: db.open_tree("score")?,
+            look: db.open_tree("look")?,
             hash: db.open_tree("hash")?,
             place: db.open_tree("place")?,
             seen: db.open_tree("seen")?,
@@ -172,6 +178,30 @@ impl Catalogue {
                 let (key, value) = item?;
                 let (id, signals) = entries::read_signals(&key, &value).ok_or_else(|| undecodable("prio"))?;
                 each(id, signals);
+            }
+            Ok(())
+        })
+    }
+
+    /// The score of every sample that has one.
+    pub(super) fn each_score(&self, mut each: impl FnMut(SampleId, Score)) -> Result<(), ReplayError> {
+        self.guarded(|| {
+            for item in self.score.iter() {
+                let (key, value) = item?;
+                let (id, score) = entries::read_score(&key, &value).ok_or_else(|| undecodable("score"))?;
+                each(id, score);
+            }
+            Ok(())
+        })
+    }
+
+    /// What every sample shows that was looked at.
+    pub(super) fn each_look(&self, mut each: impl FnMut(SampleId, Look)) -> Result<(), ReplayError> {
+        self.guarded(|| {
+            for item in self.look.iter() {
+                let (key, value) = item?;
+                let (id, look) = entries::read_look(&key, &value).ok_or_else(|| undecodable("look"))?;
+                each(id, look);
             }
             Ok(())
         })
@@ -274,7 +304,13 @@ impl Catalogue {
         let signals = signals.map(|(id, signals)| (id.to_be_bytes().to_vec(), signals.map(entries::write_signals)));
         self.write_portions(&self.hash, sources.chain(duplicates))?;
         self.write_portions(&self.place, places)?;
-        self.write_portions(&self.prio, signals)
+        let scores = pending.scores.iter();
+        let scores = scores.map(|(id, score)| (id.to_be_bytes().to_vec(), score.as_ref().map(entries::write_score)));
+        self.write_portions(&self.prio, signals)?;
+        self.write_portions(&self.score, scores)?;
+        let looks = pending.looks.iter();
+        let looks = looks.map(|(id, look)| (id.to_be_bytes().to_vec(), look.map(entries::write_look)));
+        self.write_portions(&self.look, looks)
     }
 
     /// Writes changes by key (nothing removes), so many in a batch: sled keeps what a batch replaces until it ends.

@@ -9,16 +9,18 @@ use crate::ids::{SampleId, SourceHash};
 use crate::limits::QUARANTINE_ENTRIES_MAX;
 
 use super::log::SAMPLE_RECORD_LEN;
-use super::pending::{Kept, LedgerKey, PathKey, Pending, Signals};
+use super::pending::{Kept, LedgerKey, Look, PathKey, Pending, Signals};
 use super::record::{SampleMeta, SourceMeta, State};
 use super::segment::Location;
-use super::types::QuarantineEntry;
+use super::types::{QuarantineEntry, Score};
 
 /// A live sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Slot {
     pub(super) location: Location,
     pub(super) signals: Signals,
+    /// What it shows; `None` while it was not looked at.
+    pub(super) look: Option<Look>,
     pub(super) exam: bool,
     /// Bytes of its content.
     pub(super) bytes: u32,
@@ -119,6 +121,7 @@ impl Contents {
                 score: None,
                 judgement: None,
             },
+            look: None,
             exam: kept.exam.is_some(),
             bytes: location.len.saturating_sub(SAMPLE_RECORD_LEN as u32),
         };
@@ -136,6 +139,12 @@ impl Contents {
         let slot = self.samples.remove(&id.0)?;
         self.pending.samples.insert(id.0, None);
         self.pending.signals.insert(id.0, None);
+        if slot.signals.score.is_some() {
+            self.pending.scores.insert(id.0, None);
+        }
+        if slot.look.is_some() {
+            self.pending.looks.insert(id.0, None);
+        }
         self.release(slot.location);
         self.bytes -= u64::from(slot.bytes);
         if let Some(source) = self.exam_sources.remove(&id.0) {
@@ -157,7 +166,41 @@ impl Contents {
     /// As [`Contents::set_signals`], for signals that the catalogue has.
     pub(super) fn load_signals(&mut self, id: SampleId, signals: Signals) -> bool {
         let slot = self.samples.get_mut(&id.0);
-        slot.map(|slot| slot.signals = signals).is_some()
+        slot.map(|slot| {
+            let score = signals.score.or(slot.signals.score);
+            slot.signals = Signals { score, ..signals };
+        })
+        .is_some()
+    }
+
+    /// What the teacher says of a sample has changed; `false` if it is gone.
+    pub(super) fn set_score(&mut self, id: SampleId, score: Score) -> bool {
+        let there = self.load_score(id, score);
+        if there {
+            self.pending.scores.insert(id.0, Some(score));
+        }
+        there
+    }
+
+    /// As [`Contents::set_score`], for a score that the catalogue has.
+    pub(super) fn load_score(&mut self, id: SampleId, score: Score) -> bool {
+        let slot = self.samples.get_mut(&id.0);
+        slot.map(|slot| slot.signals.score = Some(score)).is_some()
+    }
+
+    /// It is known what a sample shows; `false` if it is gone.
+    pub(super) fn set_look(&mut self, id: SampleId, look: Look) -> bool {
+        let there = self.load_look(id, look);
+        if there {
+            self.pending.looks.insert(id.0, Some(look));
+        }
+        there
+    }
+
+    /// As [`Contents::set_look`], for a look that the catalogue has.
+    pub(super) fn load_look(&mut self, id: SampleId, look: Look) -> bool {
+        let slot = self.samples.get_mut(&id.0);
+        slot.map(|slot| slot.look = Some(look)).is_some()
     }
 
     /// A source is in the ledger here.

@@ -5,24 +5,36 @@
 //! The buffer is bounded in bytes and in samples. The newest samples (up to `recent_samples` of them and a fifth of each
 //! bound) are never evicted, so that the learner sees each at least for a while; a sample that is no longer among them is
 //! up to the remover. The exam has a tenth of each bound to itself, its oldest samples go first.
+//!
+//! Of samples that show the same, all but the oldest go before anything else, and together they are drawn about as often
+//! as one.
 
 use std::collections::VecDeque;
 
-use crate::config::{RemoverKind, ReplayConfig, SamplerKind};
+use crate::config::{NearDuplicates as NearDuplicatesKind, RemoverKind, ReplayConfig, SamplerKind};
 use crate::curiosity::Priority;
 use crate::ids::SampleId;
 use crate::rng::{self, Rng};
 
 use super::contents::Contents;
+use super::near_duplicates::{NearDuplicates, Reweighed};
+use super::pending::Look;
 use super::record::Cause;
 use super::remover::Remover;
-use super::selector::{Prioritized, Selection, Selector, Uniform};
+use super::selector::{Even, Prioritized, Sampler, Selection, Selector, Uniform};
 
 /// The exam's part of the bytes and of the samples.
 const EXAM_SHARE: u64 = 10;
 
 /// The part of the bytes and of the samples that the newest may take.
 const RECENT_SHARE: u64 = 5;
+
+/// One of the newest samples.
+struct Newest {
+    id: SampleId,
+    bytes: u32,
+    look: Option<Look>,
+}
 
 /// Chooses samples.
 pub(super) struct Curator {
@@ -31,11 +43,13 @@ pub(super) struct Curator {
     samples_max: usize,
     /// How many of the newest samples are recent.
     recent_max: usize,
+    /// The samples by age.
     uniform: Uniform,
-    prioritized: Option<Prioritized>,
+    sampler: Box<dyn Sampler>,
+    near_duplicates: NearDuplicates,
     remover: Remover,
     /// The newest samples with their bytes, oldest first.
-    newest: VecDeque<(SampleId, u32)>,
+    newest: VecDeque<Newest>,
     newest_bytes: u64,
     /// Samples that the remover refused when they left the newest.
     refused: Vec<SampleId>,
@@ -57,7 +71,11 @@ impl Curator {
             samples_max,
             recent_max: config.recent_samples.min((samples_max / RECENT_SHARE as usize).max(1)),
             uniform: Uniform::default(),
-            prioritized: (config.sampler == SamplerKind::Prioritized).then(Prioritized::default),
+            sampler: match config.sampler {
+                SamplerKind::Uniform => Box::new(Even::default()),
+                SamplerKind::Prioritized => Box::new(Prioritized::default()),
+            },
+            near_duplicates: NearDuplicates::default(),
             remover: Remover::new(config.remover, seed, contents.state.threshold),
             newest: VecDeque::new(),
             newest_bytes: 0,
@@ -65,52 +83,90 @@ impl Curator {
         };
         for (id, slot) in contents.samples.iter().filter(|(_, slot)| !slot.exam) {
             let weight = Priority::from_weight(slot.signals.weight);
-            curator.admit(SampleId(*id), slot.bytes, weight);
+            curator.admit(SampleId(*id), slot.bytes, weight, slot.look);
         }
         curator
     }
 
+    /// What a sample with this hash shows: what others show, if there are some that are near.
+    pub(super) fn look_of(&self, hash: Option<u64>) -> Look {
+        hash.map_or(Look::NOTHING, |hash| self.near_duplicates.look_of(hash))
+    }
+
+    /// Whether near-duplicates are collapsed.
+    pub(super) fn collapses(&self) -> bool {
+        self.config.near_duplicates == NearDuplicatesKind::Collapse
+    }
+
     /// A sample that is not of the exam has come.
-    pub(super) fn admit(&mut self, id: SampleId, bytes: u32, priority: Priority) {
+    pub(super) fn admit(&mut self, id: SampleId, bytes: u32, priority: Priority, look: Option<Look>) {
         self.uniform.insert(id, priority);
-        if let Some(prioritized) = &mut self.prioritized {
-            prioritized.insert(id, priority);
-        }
-        self.newest.push_back((id, bytes));
+        self.sampler.insert(id, priority);
+        self.newest.push_back(Newest { id, bytes, look: None });
+        self.show(id, look);
         self.newest_bytes += u64::from(bytes);
         while self.newest.len() > self.recent_max
             || (self.newest_bytes > self.config.bytes_max / RECENT_SHARE && self.newest.len() > 1)
         {
-            let Some((id, bytes)) = self.newest.pop_front() else {
+            let Some(Newest { id, bytes, look }) = self.newest.pop_front() else {
                 break;
             };
             self.newest_bytes -= u64::from(bytes);
             self.remover.selector().insert(id, priority);
+            self.near_duplicates.settle(look.unwrap_or(Look::NOTHING));
             if self.remover.refuses(id) {
                 self.refused.push(id);
             }
         }
     }
 
+    /// It is known what a sample shows that was admitted before.
+    pub(super) fn show(&mut self, id: SampleId, look: Option<Look>) {
+        let Some(look) = look.filter(|_| self.collapses()) else {
+            return;
+        };
+        let newest = self.newest.binary_search_by_key(&id, |newest| newest.id);
+        if let Ok(at) = newest {
+            self.newest[at].look = Some(look);
+        }
+        let reweighed = self.near_duplicates.insert(look, id, newest.is_err());
+        self.sampler.set_copies(id, self.near_duplicates.copies(look));
+        self.weigh(reweighed);
+    }
+
+    fn weigh(&mut self, reweighed: Option<Reweighed>) {
+        let Some(Reweighed { members, copies }) = reweighed else {
+            return;
+        };
+        for id in members {
+            self.sampler.set_copies(id, copies);
+        }
+    }
+
     /// A sample is gone.
-    pub(super) fn forget(&mut self, id: SampleId) {
+    pub(super) fn forget(&mut self, id: SampleId, look: Option<Look>) {
         self.uniform.remove(id);
-        if let Some(prioritized) = &mut self.prioritized {
-            prioritized.remove(id);
+        self.sampler.remove(id);
+        if let Some(look) = look {
+            let reweighed = self.near_duplicates.remove(look, id);
+            self.weigh(reweighed);
         }
         if !self.remover.selector().remove(id)
-            && let Some(at) = self.newest.iter().position(|(newest, _)| *newest == id)
-            && let Some((_, bytes)) = self.newest.remove(at)
+            && let Ok(at) = self.newest.binary_search_by_key(&id, |newest| newest.id)
+            && let Some(Newest { bytes, .. }) = self.newest.remove(at)
         {
             self.newest_bytes -= u64::from(bytes);
         }
     }
 
+    /// How many groups of near-duplicates there are, and how many samples more than groups are in them.
+    pub(super) fn near_duplicates(&self) -> (u64, u64) {
+        self.near_duplicates.counts()
+    }
+
     /// A sample's priority has changed.
     pub(super) fn update(&mut self, id: SampleId, priority: Priority) {
-        if let Some(prioritized) = &mut self.prioritized {
-            prioritized.update(id, priority);
-        }
+        self.sampler.update(id, priority);
     }
 
     /// How many samples can be drawn.
@@ -133,7 +189,7 @@ impl Curator {
             let pick = if turn < from_recent {
                 self.uniform.nth(len - 1 - rng::below(rng, recent))
             } else {
-                self.sampler().select(rng).map(|selection| selection.id)
+                self.sampler.select(rng).map(|selection| selection.id)
             };
             let Some(id) = pick else { break };
             picks.push(Selection {
@@ -159,21 +215,7 @@ impl Curator {
         } else {
             0.0
         };
-        by_recent + (1.0 - share) * self.sampler_probability(id)
-    }
-
-    fn sampler(&mut self) -> &mut dyn Selector {
-        match &mut self.prioritized {
-            Some(prioritized) => prioritized,
-            None => &mut self.uniform,
-        }
-    }
-
-    fn sampler_probability(&self, id: SampleId) -> f64 {
-        match &self.prioritized {
-            Some(prioritized) => prioritized.probability(id),
-            None => 1.0 / self.uniform.len() as f64,
-        }
+        by_recent + (1.0 - share) * self.sampler.probability(id)
     }
 
     /// The next sample that must go, if one must. It is told of every sample that goes by [`Curator::forget`].
@@ -193,6 +235,9 @@ impl Curator {
         if wanted == 0 {
             return None;
         }
+        if let Some((id, original)) = self.near_duplicates.surplus() {
+            return Some((id, Cause::NearDuplicate { original }));
+        }
         self.remover
             .look(wanted, |id| contents.samples.get(&id.0).map(|slot| slot.signals));
         // The removers choose by keys and looks of their own, so the generator is not asked.
@@ -204,7 +249,7 @@ impl Curator {
             }
             return Some((id, self.remover.cause()));
         }
-        let oldest = self.newest.front().map(|(id, _)| *id);
+        let oldest = self.newest.front().map(|newest| newest.id);
         oldest.or_else(|| oldest_exam(contents)).map(|id| (id, Cause::Aged))
     }
 

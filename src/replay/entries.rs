@@ -6,10 +6,10 @@ use crate::ids::{SampleId, SourceHash};
 
 use super::contents::Listed;
 use super::fields::{Fields, put_bytes};
-use super::pending::{Kept, LedgerKey, PathKey, Signals};
+use super::pending::{Kept, LedgerKey, Look, PathKey, Signals};
 use super::record::{Entry, Head, KIND_QUARANTINE, SourceMeta, State, Totals};
 use super::segment::Location;
-use super::types::{FileVerdict, QuarantineEntry, SeenFile};
+use super::types::{Embedding, FileVerdict, QuarantineEntry, Score, SeenFile};
 
 /// The version of everything in the catalogue. Another one is rebuilt from the segments.
 const FORMAT_VERSION: u8 = 2;
@@ -171,6 +171,33 @@ pub(super) fn read_signals(key: &[u8], value: &[u8]) -> Option<(SampleId, Signal
             judgement: None,
         },
     ))
+}
+
+pub(super) fn write_score(score: &Score) -> Vec<u8> {
+    let mut out = score.step.to_le_bytes().to_vec();
+    out.extend_from_slice(&score.error.to_le_bytes());
+    out.extend_from_slice(&score.embedding.0.map(|number| number as u8));
+    out
+}
+
+pub(super) fn read_score(key: &[u8], value: &[u8]) -> Option<(SampleId, Score)> {
+    let id = u64::from_be_bytes(key.try_into().ok()?);
+    let mut fields = Fields::new(value);
+    let score = Score {
+        step: fields.u64()?,
+        error: fields.f32()?,
+        embedding: Embedding(fields.array()?.map(|byte: u8| byte as i8)),
+    };
+    Some((SampleId(id), score))
+}
+
+pub(super) fn write_look(look: Look) -> Vec<u8> {
+    look.get().unwrap_or_default().to_le_bytes().to_vec()
+}
+
+pub(super) fn read_look(key: &[u8], value: &[u8]) -> Option<(SampleId, Look)> {
+    let id = u64::from_be_bytes(key.try_into().ok()?);
+    Some((SampleId(id), Look::of(read_number(value)?)))
 }
 
 pub(super) fn write_seen(file: &SeenFile, verdict: FileVerdict) -> Vec<u8> {

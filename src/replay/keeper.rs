@@ -20,6 +20,9 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
 /// A checkpoint is due after this many batches: fewer cost ingest, more make opening slow.
 const CHECKPOINT_BATCHES: u64 = 40;
 
+/// Turns of looking at samples before other work has its turn.
+const LOOKS_AT_ONCE: usize = 8;
+
 /// How long it leaves a store alone after an error.
 const AFTER_ERROR: Duration = Duration::from_secs(5);
 
@@ -63,6 +66,11 @@ impl Keeper {
 fn tend(store: &Store, checkpointed: &mut Instant, stopped: impl Fn() -> bool) -> Result<(), ReplayError> {
     if store.catalogue_failed() {
         store.reopen_catalogue()?;
+    }
+    for _ in 0..LOOKS_AT_ONCE {
+        if stopped() || !store.look() {
+            break;
+        }
     }
     while !stopped() && store.compact()? {
         if store.much_emptied() {

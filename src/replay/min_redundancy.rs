@@ -1,11 +1,14 @@
 //! Minimum redundancy: evicts what the rest already says (MinRed, Purushwalkam et al. 2022, section 4.2).
 //! Invariant: every sample is as likely to be looked at, whenever it came and whether or not it has a score.
 //!
-//! Of a random subset, the closest pairs in teacher space are found, and of each pair the one goes that has less to
-//! teach. We differ from the paper in three ways. The features are the teacher's of the clean picture, not running means
-//! of training features, with which the memory came to hold the newest samples alone. One pass over a subset plans
-//! several evictions, for it costs milliseconds. And samples without a score, which can not be compared, go at random,
-//! in proportion to their share: would only what is scored go, what is scored soonest would go first.
+//! Of a random subset, the closest pairs in teacher space are found, and of each pair the one goes whose error is lower.
+//! We differ from the paper in three ways. The features are the teacher's of the clean picture, not running means of
+//! training features, with which the memory came to hold the newest samples alone. One pass over a subset plans several
+//! evictions, for it costs milliseconds. And samples without a score, which can not be compared, go at random, in
+//! proportion to their share: would only what is scored go, what is scored soonest would go first.
+//!
+//! The priority does not decide, for visits lower it: of a pair the older would go each time. In a simulation (6,000
+//! samples of 20 clusters, 800 kept) the last fifth of the stream then held half of what was kept; so it is a third.
 
 use std::collections::VecDeque;
 
@@ -18,6 +21,7 @@ use super::record::Cause;
 use super::redundancy;
 use super::remover::Reservoir;
 use super::selector::{Selection, Selector, Uniform};
+use super::types::Score;
 
 /// Samples of a subset. A pass costs the square of it: 2,000 take some milliseconds, in which the memory is locked.
 const SUBSET: usize = 2_000;
@@ -25,7 +29,7 @@ const SUBSET: usize = 2_000;
 /// With fewer scored samples in a subset there is nothing to compare.
 const SCORED_MIN: usize = 64;
 
-/// Evictions that a pass plans at least.
+/// Evictions that a pass plans, where it finds so many pairs.
 const PLANNED: usize = 16;
 
 /// When much must go at once (a bound was lowered), a pass plans this part of it, so that there are as many passes.
@@ -40,6 +44,13 @@ struct Planned {
     id: SampleId,
     /// What says the same, and how much; `None` for a sample that goes at random.
     twin: Option<(SampleId, f32)>,
+}
+
+/// A sample that can be compared.
+struct Scored {
+    id: SampleId,
+    visits: u32,
+    error: f32,
 }
 
 /// Evicts of the closest pair in teacher space the one with less to teach.
@@ -82,10 +93,16 @@ impl MinRedundancy {
         let mut rng = rng::for_step(self.seed, self.passes, 0);
         let subset = self.subset(&mut rng);
         let mut scored = Vec::with_capacity(subset.len());
+        let mut embeddings = Vec::with_capacity(subset.len());
         let mut unscored = Vec::new();
         for id in &subset {
-            match signals(*id).and_then(|signals| Some((signals, signals.score?.embedding))) {
-                Some((signals, embedding)) => scored.push((*id, signals, embedding)),
+            let known = signals(*id);
+            match known.and_then(|known| Some((known.visits, known.score?))) {
+                Some((visits, Score { error, embedding, .. })) => {
+                    let id = *id;
+                    scored.push(Scored { id, visits, error });
+                    embeddings.push(embedding);
+                }
                 None => unscored.push(*id),
             }
         }
@@ -96,14 +113,16 @@ impl MinRedundancy {
             .max(PLANNED)
             .min((subset.len() / LOOKED_AT_EACH).max(1));
         let unscored_share = unscored.len() as f64 / subset.len() as f64;
-        let at_random = (0..planned).filter(|_| rng::unit(&mut rng) < unscored_share).count();
-        let embeddings: Vec<_> = scored.iter().map(|(.., embedding)| *embedding).collect();
-        for pair in redundancy::closest_pairs(&embeddings, planned - at_random) {
+        let pairs = redundancy::closest_pairs(&embeddings, planned);
+        // So many of the unscored to each of the scored as there are.
+        let at_random = pairs.len() as f64 * unscored_share / (1.0 - unscored_share);
+        let at_random = (at_random + rng::unit(&mut rng)) as usize;
+        for pair in pairs {
             let (first, second) = (&scored[pair.first], &scored[pair.second]);
-            let (goes, stays) = if self.teaches_less(first.0, &first.1, second.0, &second.1) {
-                (first.0, second.0)
+            let (goes, stays) = if self.teaches_less(first, second) {
+                (first.id, second.id)
             } else {
-                (second.0, first.0)
+                (second.id, first.id)
             };
             self.planned.push_back(Planned {
                 id: goes,
@@ -124,11 +143,15 @@ impl MinRedundancy {
         ranks.filter_map(|rank| self.live.nth(rank)).collect()
     }
 
-    /// Whether the first has less to teach than the second: it is wanted less, or was replayed more, or lost the toss.
-    fn teaches_less(&self, first: SampleId, of_first: &Signals, second: SampleId, of_second: &Signals) -> bool {
-        let toss = |id| std::cmp::Reverse(Reservoir::key_of(self.seed, id));
-        let worth = |id, signals: &Signals| (signals.weight, std::cmp::Reverse(signals.visits), toss(id));
-        worth(first, of_first) < worth(second, of_second)
+    /// Whether the first has less to teach than the second: its error is lower, or it was replayed more, or it lost the
+    /// toss. An error that is no number is none.
+    fn teaches_less(&self, first: &Scored, second: &Scored) -> bool {
+        let error = |of: &Scored| if of.error.is_finite() { of.error } else { 0.0 };
+        let toss = |of: &Scored| Reservoir::key_of(self.seed, of.id);
+        let by_error = error(first).total_cmp(&error(second));
+        let by_visits = || second.visits.cmp(&first.visits);
+        let by_toss = || toss(second).cmp(&toss(first));
+        by_error.then_with(by_visits).then_with(by_toss).is_lt()
     }
 }
 

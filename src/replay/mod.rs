@@ -17,7 +17,9 @@ mod fields;
 pub mod fuzzing;
 mod keeper;
 mod log;
+mod looking;
 mod min_redundancy;
+mod near_duplicates;
 mod pending;
 mod record;
 mod recovery;
@@ -47,7 +49,7 @@ use crate::rng::Rng;
 
 pub use archive::{ArchiveError, ExportReport, ImportReport, export};
 pub use remover::{Fifo, Reservoir};
-pub use selector::{Prioritized, Selection, Selector, Uniform};
+pub use selector::{Even, Prioritized, Sampler, Selection, Selector, Uniform};
 pub use types::*;
 pub use verify::{BadRecordReport, VerifyReport};
 
@@ -277,13 +279,12 @@ impl ReplayBuffer {
         Ok(())
     }
 
-    /// Takes over what the teacher says of samples; those that are gone are passed over.
+    /// Takes over what the teacher says of samples; those that are gone are passed over. In RAM now, durable at the next
+    /// checkpoint.
     pub fn score(&self, scores: &[(SampleId, Score)]) {
         let mut memory = self.store.memory.lock();
         for (id, score) in scores {
-            if let Some(slot) = memory.contents.samples.get_mut(&id.0) {
-                slot.signals.score = Some(*score);
-            }
+            memory.contents.set_score(*id, *score);
         }
     }
 
@@ -403,6 +404,18 @@ impl ReplayBuffer {
     /// Whether a sample is live.
     pub fn is_live(&self, id: SampleId) -> bool {
         self.store.memory.lock().contents.samples.contains_key(&id.0)
+    }
+
+    /// What became of a sample that is gone; `None` if it is live, was never there, or went before the newest
+    /// [`FATES_MAX`](crate::limits::FATES_MAX), or before the buffer was opened.
+    pub fn fate(&self, id: SampleId) -> Option<Fate> {
+        let memory = self.store.memory.lock();
+        memory.fates.iter().rev().find(|fate| fate.id == id).copied()
+    }
+
+    /// Evicts samples that can not be learnt, however often they are replayed; how many of them were live.
+    pub fn evict_junk(&self, ids: &[SampleId]) -> usize {
+        self.store.evict_junk(ids)
     }
 
     /// The newest id that was given: every sample up to it has arrived.

@@ -47,10 +47,29 @@ pub(super) struct Signals {
     /// NaN where there is none yet.
     pub(super) error: f32,
     pub(super) weight: u32,
-    /// What the teacher said last. Not in the catalogue: a reopened buffer asks again.
+    /// What the teacher said last. In the catalogue by itself, for it changes less often.
     pub(super) score: Option<Score>,
     /// Why its weight is what it is. Not in the catalogue either.
     pub(super) judgement: Option<Judgement>,
+}
+
+/// What a sample shows: the perceptual hash of the first of the samples that show the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Look(u64);
+
+impl Look {
+    /// A sample on which nothing is to be seen: it shows what no other shows.
+    pub(super) const NOTHING: Self = Self(0);
+
+    /// The look of the group that begins with this hash, half of whose bits are set.
+    pub(super) fn of(hash: u64) -> Self {
+        Self(hash)
+    }
+
+    /// The hash, if there is one.
+    pub(super) fn get(self) -> Option<u64> {
+        (self != Self::NOTHING).then_some(self.0)
+    }
 }
 
 /// Changes by key; `None` removes.
@@ -64,6 +83,8 @@ pub(super) struct Pending {
     pub(super) places: BTreeMap<LedgerKey, Location>,
     pub(super) quarantine: HashMap<String, Option<(QuarantineEntry, Location)>>,
     pub(super) signals: BTreeMap<u64, Option<Signals>>,
+    pub(super) scores: BTreeMap<u64, Option<Score>>,
+    pub(super) looks: BTreeMap<u64, Option<Look>>,
 }
 
 impl Pending {
@@ -74,7 +95,7 @@ impl Pending {
     /// Changes of all kinds.
     pub(super) fn len(&self) -> usize {
         let ledger = self.sources.len() + self.duplicates.len() + self.places.len();
-        self.samples.len() + ledger + self.quarantine.len() + self.signals.len()
+        self.samples.len() + ledger + self.quarantine.len() + self.signals.len() + self.scores.len() + self.looks.len()
     }
 
     /// Takes over older changes, where there is no newer one of the same key.
@@ -96,6 +117,12 @@ impl Pending {
         }
         for (id, signals) in &older.signals {
             self.signals.entry(*id).or_insert(*signals);
+        }
+        for (id, score) in &older.scores {
+            self.scores.entry(*id).or_insert(*score);
+        }
+        for (id, look) in &older.looks {
+            self.looks.entry(*id).or_insert(*look);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::ids::{SampleId, SourceHash};
 
 use super::fields::{Fields, put_bytes};
-use super::types::QuarantineEntry;
+use super::types::{FateCause, QuarantineEntry};
 
 /// Bytes of a record's head.
 pub(super) const HEAD_LEN: usize = 36;
@@ -162,6 +162,10 @@ pub(super) enum Cause {
     Random,
     /// Its twin says the same: so large is the cosine of their places in teacher space.
     Redundant { twin: SampleId, similarity: f32 },
+    /// It shows what its original shows.
+    NearDuplicate { original: SampleId },
+    /// It can not be learnt.
+    Junk,
 }
 
 /// Numbers that no other record tells, or that are slow to tell from the others.
@@ -423,6 +427,19 @@ impl Entry {
     }
 }
 
+impl From<Cause> for FateCause {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Evicted | Cause::Random => Self::Random,
+            Cause::Aged => Self::Aged,
+            Cause::Damaged => Self::Damaged,
+            Cause::Redundant { twin, similarity } => Self::Redundant { twin, similarity },
+            Cause::NearDuplicate { original } => Self::NearDuplicate { original },
+            Cause::Junk => Self::Junk,
+        }
+    }
+}
+
 impl Cause {
     fn write(self, out: &mut Vec<u8>) {
         out.push(match self {
@@ -431,10 +448,16 @@ impl Cause {
             Self::Damaged => 2,
             Self::Random => 3,
             Self::Redundant { .. } => 4,
+            Self::NearDuplicate { .. } => 5,
+            Self::Junk => 6,
         });
-        if let Self::Redundant { twin, similarity } = self {
-            out.extend_from_slice(&twin.0.to_le_bytes());
-            out.extend_from_slice(&similarity.to_le_bytes());
+        match self {
+            Self::Redundant { twin, similarity } => {
+                out.extend_from_slice(&twin.0.to_le_bytes());
+                out.extend_from_slice(&similarity.to_le_bytes());
+            }
+            Self::NearDuplicate { original } => out.extend_from_slice(&original.0.to_le_bytes()),
+            Self::Evicted | Self::Aged | Self::Damaged | Self::Random | Self::Junk => {}
         }
     }
 
@@ -447,6 +470,10 @@ impl Cause {
                 twin: SampleId(fields.u64()?),
                 similarity: fields.f32()?,
             },
+            5 => Self::NearDuplicate {
+                original: SampleId(fields.u64()?),
+            },
+            6 => Self::Junk,
             // What a later version knows: a sample is gone whatever the reason.
             _ => Self::Random,
         })

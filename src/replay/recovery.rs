@@ -23,6 +23,7 @@ use super::contents::{Contents, Slot};
 use super::curator::Curator;
 use super::entries::Mark;
 use super::log::{Log, Segment, Segments};
+use super::looking;
 use super::record::Cause;
 use super::redo::{Redo, Start};
 use super::segment::{self, BadRecord, HEADER_LEN, Identity, Location};
@@ -116,6 +117,10 @@ pub(super) fn open(dir: &Path, config: &ReplayConfig, seed: u64) -> Result<(Stor
     let mut memory = Memory::new(contents, curator);
     for id in damaged {
         memory.bury(id, Cause::Damaged);
+    }
+    let places = memory.unseen(looking::AT_OPEN);
+    for (id, hash) in looking::hashes(&segments, &places) {
+        memory.show(id, hash);
     }
     while memory.evict_one() {}
     let report = OpenReport {
@@ -322,6 +327,12 @@ pub(super) fn load(catalogue: &Catalogue, dir: &Path, segments: &Segments) -> Re
     }
     catalogue.each_signals(|id, signals| {
         contents.load_signals(id, signals);
+    })?;
+    catalogue.each_score(|id, score| {
+        contents.load_score(id, score);
+    })?;
+    catalogue.each_look(|id, look| {
+        contents.load_look(id, look);
     })?;
     // The ledger stays on the disk; reading it through finds out whether it is whole.
     contents.listed.keys = catalogue.each_ledger(&mark, |_| ())?;

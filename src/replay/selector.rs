@@ -2,6 +2,8 @@
 //! Invariant: a selection depends on the live ids in their order, their weights and the generator, never on the history
 //! of what has come and gone. Weights are integers, for sums of integers do not depend on the order of adding.
 
+use std::collections::HashMap;
+
 use crate::curiosity::Priority;
 use crate::ids::SampleId;
 use crate::rng::{self, Rng};
@@ -80,44 +82,96 @@ impl Selector for Uniform {
     }
 }
 
-/// Half of the draws by priority, half uniform, so that no probability is less than half of uniform.
-#[derive(Default)]
-pub struct Prioritized {
-    uniform: Uniform,
-    weights: SumTree,
+/// A selector that draws what is to be learnt from.
+pub trait Sampler: Selector {
+    /// The sample is one of so many that show the same, and is drawn as that part of one.
+    fn set_copies(&mut self, id: SampleId, copies: u32);
+    /// The probability with which a sample is chosen; 0 if it is not there.
+    fn probability(&self, id: SampleId) -> f64;
 }
 
-impl Prioritized {
-    /// The probability with which a sample is chosen; 0 if it is not there.
-    pub fn probability(&self, id: SampleId) -> f64 {
-        match self.weights.weight(id.0) {
-            0 => 0.0,
-            weight => 0.5 / self.uniform.len() as f64 + 0.5 * f64::from(weight) / self.weights.total as f64,
+/// The weight of a sample that shows what no other shows.
+const WHOLE: u32 = 1 << 20;
+
+/// Everything there is to be seen with the same probability: of samples that show the same, each its part.
+#[derive(Default)]
+pub struct Even(SumTree);
+
+impl Selector for Even {
+    fn insert(&mut self, id: SampleId, _: Priority) {
+        self.0.set(id.0, WHOLE);
+    }
+
+    fn update(&mut self, id: SampleId, _: Priority) -> bool {
+        self.0.weight(id.0) > 0
+    }
+
+    fn remove(&mut self, id: SampleId) -> bool {
+        self.0.remove(id.0)
+    }
+
+    fn select(&mut self, rng: &mut Rng) -> Option<Selection> {
+        let id = SampleId(self.0.find(rng::below(rng, self.0.total as usize) as u64)?);
+        Some(Selection {
+            id,
+            probability: self.probability(id),
+        })
+    }
+}
+
+impl Sampler for Even {
+    fn set_copies(&mut self, id: SampleId, copies: u32) {
+        if self.0.weight(id.0) > 0 {
+            self.0.set(id.0, part(WHOLE, copies));
         }
     }
+
+    fn probability(&self, id: SampleId) -> f64 {
+        f64::from(self.0.weight(id.0)) / self.0.total.max(1) as f64
+    }
+}
+
+/// A part of a weight, never nothing.
+fn part(weight: u32, copies: u32) -> u32 {
+    (weight / copies.max(1)).max(1)
+}
+
+/// Half of the draws by priority, half even, so that no probability is less than half of even.
+#[derive(Default)]
+pub struct Prioritized {
+    even: Even,
+    weights: SumTree,
+    /// The samples that are one of several that show the same: of how many, and what they would weigh alone.
+    shared: HashMap<u64, (u32, u32)>,
 }
 
 impl Selector for Prioritized {
     fn insert(&mut self, id: SampleId, priority: Priority) {
-        self.uniform.insert(id, priority);
+        self.even.insert(id, priority);
+        self.shared.remove(&id.0);
         self.weights.set(id.0, priority.weight());
     }
 
     fn update(&mut self, id: SampleId, priority: Priority) -> bool {
         let there = self.weights.weight(id.0) > 0;
         if there {
-            self.weights.set(id.0, priority.weight());
+            let copies = self.shared.get_mut(&id.0).map_or(1, |(copies, alone)| {
+                *alone = priority.weight();
+                *copies
+            });
+            self.weights.set(id.0, part(priority.weight(), copies));
         }
         there
     }
 
     fn remove(&mut self, id: SampleId) -> bool {
-        self.uniform.remove(id) && self.weights.remove(id.0)
+        self.shared.remove(&id.0);
+        self.even.remove(id) && self.weights.remove(id.0)
     }
 
     fn select(&mut self, rng: &mut Rng) -> Option<Selection> {
         let id = if rng::unit(rng) < 0.5 {
-            self.uniform.select(rng)?.id
+            self.even.select(rng)?.id
         } else {
             SampleId(self.weights.find(rng::below(rng, self.weights.total as usize) as u64)?)
         };
@@ -125,6 +179,29 @@ impl Selector for Prioritized {
             id,
             probability: self.probability(id),
         })
+    }
+}
+
+impl Sampler for Prioritized {
+    fn set_copies(&mut self, id: SampleId, copies: u32) {
+        let weight = self.weights.weight(id.0);
+        if weight == 0 {
+            return;
+        }
+        let alone = self.shared.get(&id.0).map_or(weight, |(_, alone)| *alone);
+        match copies {
+            0 | 1 => self.shared.remove(&id.0),
+            copies => self.shared.insert(id.0, (copies, alone)),
+        };
+        self.even.set_copies(id, copies);
+        self.weights.set(id.0, part(alone, copies));
+    }
+
+    fn probability(&self, id: SampleId) -> f64 {
+        match self.weights.weight(id.0) {
+            0 => 0.0,
+            weight => 0.5 * self.even.probability(id) + 0.5 * f64::from(weight) / self.weights.total as f64,
+        }
     }
 }
 

@@ -10,20 +10,22 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 use tracing::{debug, error};
 
+use crate::clock::{Clock, SystemClock};
 use crate::curiosity::Priority;
 use crate::ids::{SampleId, SourceHash};
-use crate::limits::EVICTED_IDS_MAX;
+use crate::limits::{EVICTED_IDS_MAX, FATES_MAX};
+use crate::sample::perceptual;
 
 use super::catalogue::Catalogue;
 use super::compaction::Cleaner;
-use super::contents::{Before, Contents};
+use super::contents::{Before, Contents, Slot};
 use super::curator::Curator;
 use super::entries::Mark;
 use super::log::{Batch, Log, SAMPLE_RECORD_LEN, Segments};
 use super::pending::{LedgerKey, PathKey};
 use super::record::{Cause, Entry, SampleMeta, SourceMeta, State, Tombstone};
 use super::segment::{Located, Location};
-use super::types::{Inserted, NewSource, QuarantineEntry, ReplayError};
+use super::types::{Fate, Inserted, NewSource, QuarantineEntry, ReplayError};
 
 /// What is in RAM.
 pub(super) struct Memory {
@@ -34,6 +36,10 @@ pub(super) struct Memory {
     /// The newest of the evicted samples, and how many there were since the store was opened.
     pub(super) evicted: VecDeque<SampleId>,
     pub(super) evicted_seq: u64,
+    /// The newest of the evicted samples and why, oldest first.
+    pub(super) fates: VecDeque<Fate>,
+    /// Samples of which it is not known what they show.
+    pub(super) unseen: VecDeque<SampleId>,
     pub(super) bad_records: u64,
     /// Batches since the last checkpoint.
     pub(super) batches: u64,
@@ -65,6 +71,9 @@ pub(super) struct Marks {
 
 impl Memory {
     pub(super) fn new(contents: Contents, curator: Curator) -> Self {
+        let is_unseen = |slot: &Slot| curator.collapses() && !slot.exam && slot.look.is_none();
+        let unseen = contents.samples.iter().filter(|(_, slot)| is_unseen(slot));
+        let unseen = unseen.map(|(id, _)| SampleId(*id)).collect();
         Self {
             drawn_kept: contents.state.drawn,
             contents,
@@ -72,6 +81,8 @@ impl Memory {
             tombstones: Vec::new(),
             evicted: VecDeque::new(),
             evicted_seq: 0,
+            fates: VecDeque::new(),
+            unseen,
             bad_records: 0,
             batches: 0,
         }
@@ -79,15 +90,23 @@ impl Memory {
 
     /// Takes a sample out of everything; its tombstone goes with the next batch.
     pub(super) fn bury(&mut self, id: SampleId, cause: Cause) {
-        self.curator.forget(id);
         let Some(slot) = self.contents.remove_sample(id) else {
             return;
         };
+        self.curator.forget(id, slot.look);
         self.tombstones.push(Tombstone {
             id,
             segment: slot.location.segment,
             cause,
         });
+        self.fates.push_back(Fate {
+            id,
+            at: SystemClock.now(),
+            cause: cause.into(),
+        });
+        if self.fates.len() > FATES_MAX {
+            self.fates.pop_front();
+        }
         self.evicted.push_back(id);
         self.evicted_seq += 1;
         if self.evicted.len() > EVICTED_IDS_MAX {
@@ -106,7 +125,7 @@ impl Memory {
 
     /// Takes over records that became durable. None of them is of a source or duplicate that was known before. What no
     /// longer fits must be evicted after it.
-    fn apply(&mut self, records: Vec<Located>) {
+    fn apply(&mut self, records: Vec<Located>, hashes: &Hashes) {
         self.batches += 1;
         for Located { entry, location, .. } in records {
             match entry {
@@ -114,7 +133,12 @@ impl Memory {
                     self.contents.add_sample(&sample, location);
                     if let (false, Some(slot)) = (sample.exam, self.contents.samples.get(&sample.id.0)) {
                         let priority = Priority::from_weight(slot.signals.weight);
-                        self.curator.admit(sample.id, slot.bytes, priority);
+                        self.curator.admit(sample.id, slot.bytes, priority, None);
+                        match hashes.get(&sample.id.0) {
+                            Some(hash) => self.show(sample.id, *hash),
+                            None if self.curator.collapses() => self.unseen.push_back(sample.id),
+                            None => {}
+                        }
                     }
                 }
                 Entry::Source(source) => self.contents.add_source(source, location, Before::default()),
@@ -154,7 +178,7 @@ impl Store {
         for source in sources {
             let bytes = record_bytes(&source);
             if batch_bytes > 0 && batch_bytes + bytes > log.segment_bytes() {
-                self.commit(&mut log, batch)?;
+                self.commit_with(&mut log, batch, &group.hashes)?;
                 batch = self.batch(&log);
                 (group, batch_bytes) = (self.group(), 0);
             }
@@ -162,16 +186,19 @@ impl Store {
             verdicts.push(self.stage(source, &mut group, &mut batch)?);
         }
         if !group.sources.is_empty() || !group.duplicates.is_empty() {
-            self.commit(&mut log, batch)?;
+            self.commit_with(&mut log, batch, &group.hashes)?;
         }
         Ok(verdicts)
     }
 
     fn group(&self) -> Group {
+        let memory = self.memory.lock();
         Group {
             sources: HashMap::new(),
             duplicates: HashSet::new(),
-            state: self.memory.lock().contents.state,
+            looks: memory.curator.collapses(),
+            hashes: Hashes::new(),
+            state: memory.contents.state,
         }
     }
 
@@ -219,6 +246,9 @@ impl Store {
                 taken_at: meta.taken_at,
                 exam: meta.exam,
             };
+            if group.looks && !sample.exam {
+                group.hashes.insert(id.0, perceptual::of_encoded(content));
+            }
             batch.push(Entry::Sample(sample), content);
         }
         batch.push(Entry::Source(meta.clone()), &[]);
@@ -285,6 +315,21 @@ impl Store {
         self.changed.notify_all();
     }
 
+    /// Evicts samples that can not be learnt; how many of them were live.
+    pub(super) fn evict_junk(&self, ids: &[SampleId]) -> usize {
+        // As above: no copy of them may be under way.
+        let _log = self.log.lock();
+        let mut memory = self.memory.lock();
+        let before = memory.evicted_seq;
+        for id in ids {
+            memory.bury(*id, Cause::Junk);
+        }
+        let evicted = memory.evicted_seq - before;
+        drop(memory);
+        self.changed.notify_all();
+        evicted as usize
+    }
+
     /// A source that was taken, whenever that was.
     pub(super) fn source(&self, hash: &SourceHash) -> Result<Option<SourceMeta>, ReplayError> {
         let known = self.memory.lock().contents.source(hash);
@@ -311,12 +356,17 @@ impl Store {
         batch
     }
 
-    /// Makes a batch durable, then takes it over into RAM.
+    /// Makes a batch durable, then takes it over into RAM. What samples in it show is looked at later.
     pub(super) fn commit(&self, log: &mut Log, batch: Batch) -> Result<(), ReplayError> {
+        self.commit_with(log, batch, &Hashes::new())
+    }
+
+    /// As [`Store::commit`], with the perceptual hashes of the batch's samples.
+    fn commit_with(&self, log: &mut Log, batch: Batch, hashes: &Hashes) -> Result<(), ReplayError> {
         let records = log.append(batch)?;
         let mut memory = self.memory.lock();
         memory.logged(&records);
-        memory.apply(records);
+        memory.apply(records, hashes);
         while memory.evict_one() {
             // A remover may have looked at many samples: whoever waits for the memory comes first now.
             MutexGuard::bump(&mut memory);
@@ -420,10 +470,16 @@ impl Memory {
     }
 }
 
+/// Perceptual hashes by sample; `None` where nothing is to be seen.
+type Hashes = HashMap<u64, Option<u64>>;
+
 /// What a batch holds that is not durable yet.
 struct Group {
     sources: HashMap<SourceHash, SourceMeta>,
     duplicates: HashSet<(SourceHash, PathKey)>,
+    /// Whether what samples show is looked at, and what was seen.
+    looks: bool,
+    hashes: Hashes,
     /// The store's numbers with what is staged.
     state: State,
 }

@@ -138,6 +138,57 @@ pub struct SampleInfo {
     pub judgement: Option<Judgement>,
 }
 
+/// What became of a sample that is gone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fate {
+    /// The sample.
+    pub id: SampleId,
+    /// When it was evicted.
+    pub at: Timestamp,
+    /// Why.
+    pub cause: FateCause,
+}
+
+/// Why a sample was evicted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum FateCause {
+    /// It was the oldest.
+    Aged,
+    /// Something had to go, and it was chosen at random.
+    Random,
+    /// Another sample says the same.
+    Redundant {
+        /// That sample.
+        twin: SampleId,
+        /// The cosine of their places in teacher space.
+        similarity: f32,
+    },
+    /// It shows what another sample shows.
+    NearDuplicate {
+        /// That sample.
+        original: SampleId,
+    },
+    /// However often it is replayed, nothing is learnt from it.
+    Junk,
+    /// Its checksum fails.
+    Damaged,
+}
+
+impl std::fmt::Display for FateCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Aged => f.write_str("it was the oldest"),
+            Self::Random => f.write_str("the buffer was full, and it was chosen at random"),
+            Self::Redundant { twin, similarity } => {
+                write!(f, "sample {twin} says the same (similarity {similarity:.3})")
+            }
+            Self::NearDuplicate { original } => write!(f, "it is a near-duplicate of sample {original}"),
+            Self::Junk => f.write_str("nothing could be learnt from it"),
+            Self::Damaged => f.write_str("its record on the disk is damaged"),
+        }
+    }
+}
+
 /// A sample drawn for a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drawn {

@@ -2,6 +2,7 @@
 //! Invariant: a value of these types is within its limits; nothing downstream checks it again.
 
 pub mod image;
+pub mod perceptual;
 mod rejection;
 
 use std::fmt;

@@ -176,7 +176,7 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         "A sample.",
         vec![id(), of_stream()],
         answer,
-        &found,
+        &problems,
         types,
     );
     let png = json!({ "image/png": {} });
@@ -185,7 +185,7 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         "A sample as it is kept, as a PNG.",
         vec![id(), of_stream()],
         png,
-        &found,
+        &problems,
         types,
     );
     let answer = content::<Vec<Quarantined>>(types);

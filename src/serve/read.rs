@@ -20,6 +20,7 @@ use crate::disk;
 use crate::ids::{SampleId, StreamName};
 use crate::registry::Published;
 use crate::registry::layout::Alias;
+use crate::replay::{Fate, FateCause, ReplayBuffer};
 use crate::sample::{Content, ImageTile};
 use crate::status::Status;
 
@@ -137,19 +138,32 @@ fn named_sample(state: &AppState, id: &str, uri: &Uri) -> Result<(StreamName, Ar
     }
 }
 
-fn no_sample(id: SampleId) -> Problem {
-    Problem::new(
-        Kind::NotFound,
-        format!("there is no sample {id}; it may have been evicted"),
-    )
+/// Why there is no such sample: what became of it, as far as that is remembered.
+fn no_sample(replay: &ReplayBuffer, id: SampleId) -> Problem {
+    match replay.fate(id) {
+        Some(Fate { at, cause, .. }) => {
+            let problem = Problem::new(
+                Kind::Gone,
+                format!("sample {id} was evicted at {}: {cause}", at.to_rfc3339()),
+            );
+            match cause {
+                FateCause::Redundant { twin: other, .. } | FateCause::NearDuplicate { original: other } => {
+                    problem.hint(format!("look at sample {other}"))
+                }
+                _ => problem,
+            }
+        }
+        None => Problem::new(
+            Kind::NotFound,
+            format!("there is no sample {id}; it may have been evicted"),
+        ),
+    }
 }
 
 /// `GET /api/v1/samples/{id}`.
 pub(super) async fn sample(State(state): App, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
     let (name, handle, id) = named_sample(&state, &id, &uri)?;
-    let info = blocking(move || handle.replay.info(id))
-        .await?
-        .ok_or_else(|| no_sample(id))?;
+    let info = blocking(move || handle.replay.info(id).ok_or_else(|| no_sample(&handle.replay, id))).await??;
     let answer = Sample::of(name, info);
     Ok(Json(answer).into_response())
 }
@@ -165,7 +179,7 @@ pub(super) async fn picture(State(state): App, Path(id): Path<String>, uri: Uri)
             .replay
             .read(id)
             .map_err(|error| failed(&error))?
-            .ok_or_else(|| no_sample(id))?;
+            .ok_or_else(|| no_sample(&handle.replay, id))?;
         let Content::Image(tile) = Content::decode(&bytes).map_err(|error| failed(&error))?;
         png(&tile).map_err(|error| failed(&error))
     });

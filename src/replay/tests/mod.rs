@@ -13,6 +13,8 @@ mod healing;
 mod kills;
 mod ledger;
 mod model;
+mod near_duplicates;
+mod redundancy;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -9,7 +9,10 @@ use crate::config::RemoverKind;
 use crate::rng::below;
 
 const CAPACITY: u64 = 300_000;
-const RECENT: usize = 20;
+const SAMPLES: usize = 70;
+/// Above a fifth of the samples, which is what counts.
+const RECENT_ASKED: usize = 20;
+const RECENT: usize = SAMPLES / 5;
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -19,6 +22,8 @@ enum Operation {
     DropQuarantine(u8),
     Draw(usize),
     Report(usize),
+    /// How many of the oldest are scored, and of how many clusters they are.
+    Score(usize, u8),
     Compact,
     Checkpoint,
     Close,
@@ -36,6 +41,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         1 => (0u8..8).prop_map(Operation::DropQuarantine),
         2 => (1usize..40).prop_map(Operation::Draw),
         2 => (1usize..20).prop_map(Operation::Report),
+        2 => (1usize..100, 1u8..30).prop_map(|(n, clusters)| Operation::Score(n, clusters)),
         2 => Just(Operation::Compact),
         2 => Just(Operation::Checkpoint),
         1 => Just(Operation::Close),
@@ -83,11 +89,12 @@ impl Model {
 
     fn evict(&mut self) {
         let oldest = |model: &Self, exam: bool| model.live.iter().find(|(_, live)| live.2 == exam).map(|(id, _)| *id);
-        while self.bytes(true) > CAPACITY / 10 {
+        let exam = |model: &Self| model.live.values().filter(|live| live.2).count();
+        while self.bytes(true) > CAPACITY / 10 || exam(self) > SAMPLES / 10 {
             let id = oldest(self, true).unwrap();
             self.live.remove(&id);
         }
-        while self.bytes(false) > CAPACITY {
+        while self.bytes(false) > CAPACITY || self.live.len() > SAMPLES {
             let id = oldest(self, false).or_else(|| oldest(self, true)).unwrap();
             self.live.remove(&id);
         }
@@ -148,7 +155,8 @@ fn check(buffer: &ReplayBuffer, model: &Model) {
 fn config_of(remover: RemoverKind) -> ReplayConfig {
     ReplayConfig {
         remover,
-        recent_samples: RECENT,
+        recent_samples: RECENT_ASKED,
+        samples_max: SAMPLES,
         ..config(CAPACITY)
     }
 }
@@ -234,6 +242,20 @@ fn run(operations: Vec<Operation>, config: &ReplayConfig, check: impl Fn(&Replay
                         .all(|id| buffer.info(*id).unwrap().visits == model.visits[id])
                 );
             }
+            Operation::Score(n, clusters) => {
+                let place = |id: &SampleId| {
+                    let mut place = [0; EMBEDDING_DIM];
+                    place[usize::from(id.0 as u8 % clusters)] = 127;
+                    Embedding(place)
+                };
+                let ids = buffer.ids_after(None, n);
+                let score = |id: &SampleId| Score {
+                    error: 0.5,
+                    embedding: place(id),
+                    step: step as u64,
+                };
+                buffer.score(&ids.iter().map(|id| (*id, score(id))).collect::<Vec<_>>());
+            }
             Operation::Compact => {
                 buffer.store.compact().unwrap();
             }
@@ -280,6 +302,17 @@ fn run(operations: Vec<Operation>, config: &ReplayConfig, check: impl Fn(&Replay
     assert!(report.ok, "{report:?}");
 }
 
+fn check_bounds(live: &BTreeMap<SampleId, Vec<u8>>, counts: &Counts) {
+    let bytes: usize = live.values().map(Vec::len).sum();
+    assert_eq!((live.len() as u64, bytes as u64), (counts.samples, counts.bytes));
+    assert!(counts.bytes <= CAPACITY && live.len() <= SAMPLES, "{counts:?}");
+    assert!(counts.exam_samples as usize <= SAMPLES / 10, "{counts:?}");
+}
+
+fn is_exam(model: &Model, id: SampleId) -> bool {
+    model.born[&id].0.is_multiple_of(10)
+}
+
 /// As many cases as the environment asks for, few if it does not: each opens a store many times.
 fn few_cases() -> ProptestConfig {
     let asked = std::env::var_os("PROPTEST_CASES").is_some();
@@ -298,11 +331,28 @@ proptest! {
         run(operations, &config_of(RemoverKind::Fifo), |buffer, model, _| check(buffer, model));
     }
 
+    /// Which samples it keeps is for other tests. Here: as many as its bounds allow, the newest of them all, each with
+    /// the content it came with.
+    #[test]
+    fn a_buffer_that_evicts_the_redundant_is_within_its_bounds(operations in operations()) {
+        run(operations, &config_of(RemoverKind::MinRedundancy), |buffer, model, _| {
+            let live = everything(buffer);
+            let counts = buffer.counts();
+            check_bounds(&live, &counts);
+            let newest = model.sources.values().map(|(_, id)| *id).filter(|id| !is_exam(model, *id)).max();
+            assert!(newest.is_none_or(|id| live.contains_key(&id)), "the newest is not there");
+            for (id, found) in &live {
+                let (number, bytes) = model.born[id];
+                assert_eq!(*found, content(number, bytes));
+            }
+        });
+    }
+
     #[test]
     fn a_reservoir_keeps_the_lowest_keys(operations in operations()) {
         run(operations, &config_of(RemoverKind::Reservoir), |buffer, model, _| {
             let live = everything(buffer);
-            assert!(buffer.counts().bytes <= CAPACITY);
+            check_bounds(&live, &buffer.counts());
             let training: Vec<_> = model.sources.iter().filter(|(number, _)| *number % 10 != 0).map(|(_, source)| source.1).collect();
             let kept: Vec<_> = live.keys().filter(|id| training.contains(id)).collect();
             let oldest_new = kept.iter().rev().nth(RECENT - 1).map_or(0, |id| id.0);
