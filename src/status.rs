@@ -51,6 +51,9 @@ pub struct StreamStatus {
     pub samples: u64,
     /// Samples held out for the exam.
     pub exam_samples: u64,
+    /// Samples that show what an older one shows, and are replayed with it as one.
+    #[serde(default)]
+    pub near_duplicates: u64,
     /// Bytes of the samples in the replay buffer.
     pub replay_bytes: u64,
     /// Records of the buffer whose checksum was wrong since the start: named in the log, never used.
@@ -188,6 +191,7 @@ pub(crate) fn example(name: &str) -> StreamStatus {
         }],
         samples: 12,
         exam_samples: 1,
+        near_duplicates: 2,
         replay_bytes: 4_096,
         records_quarantined: 0,
         replay_disk_bytes: 8_192,

@@ -286,6 +286,7 @@ impl Stream {
                 .collect(),
             samples: counts.samples,
             exam_samples: counts.exam_samples,
+            near_duplicates: counts.near_duplicates,
             replay_bytes: counts.bytes,
             records_quarantined: counts.quarantined_records,
             replay_disk_bytes: counts.disk_bytes,

@@ -34,9 +34,6 @@ const IDLE: Duration = Duration::from_millis(200);
 /// Share of the learning rate below which a learner that fails again and again is given up: eight recoveries.
 const RATE_SHARE_MIN: f64 = 1.0 / 256.0;
 
-/// How much lower than the others' the learner's priority is: queries and arrivals go first.
-const NICENESS: i32 = 10;
-
 /// The learner with everything around it.
 pub(super) struct Loop<Deliver> {
     setup: LearnSetup,
@@ -70,11 +67,6 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         shared: Arc<Shared>,
         deliver: Deliver,
     ) -> Result<Self, LearnError> {
-        if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-            warn!(%error,
-                hint = "none: only speed suffers; allow setpriority to have it",
-                "the learner keeps its priority; queries may wait for it");
-        }
         torch::set_threads(setup.learn_threads);
         let batch = setup.spec.batch(&setup.config);
         let learner = LearnerSetup {

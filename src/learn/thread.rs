@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use tch::Device;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::checkpoint::Checkpoints;
 use super::run::Loop;
@@ -20,6 +20,9 @@ use crate::curiosity::{Alert, Counts};
 use crate::ids::{SampleId, StreamName};
 use crate::model::{Decoders, EncoderSpec, Pretrained};
 use crate::replay::{ReplayBuffer, SampleInfo};
+
+/// How much lower than the others' the learner's priority is: queries and arrivals go first.
+const NICENESS: i32 = 10;
 
 /// What a stream's learner is started with.
 #[derive(Clone, Debug)]
@@ -174,6 +177,7 @@ impl LearnerThread {
             let shared = Arc::clone(&shared);
             move || {
                 let stream = setup.stream.clone();
+                yield_to_others();
                 let ended = catch_unwind(AssertUnwindSafe(|| {
                     Loop::new(setup, replay, turns, checkpoints, Arc::clone(&shared), deliver)?.run()
                 }));
@@ -234,6 +238,15 @@ impl LearnerThread {
         self.stop();
         // Its panics are caught where it runs.
         let _ = self.thread.join();
+    }
+}
+
+/// Lowers the priority of this thread, and of those that it will start.
+fn yield_to_others() {
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        warn!(%error,
+            hint = "none: only speed suffers; allow setpriority to have it",
+            "the learner keeps its priority; queries may wait for it");
     }
 }
 

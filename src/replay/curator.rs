@@ -16,10 +16,10 @@ use crate::curiosity::Priority;
 use crate::ids::SampleId;
 use crate::rng::{self, Rng};
 
+use super::cause::Cause;
 use super::contents::Contents;
 use super::near_duplicates::{NearDuplicates, Reweighed};
 use super::pending::Look;
-use super::record::Cause;
 use super::remover::Remover;
 use super::selector::{Even, Prioritized, Sampler, Selection, Selector, Uniform};
 
@@ -159,9 +159,9 @@ impl Curator {
         }
     }
 
-    /// How many groups of near-duplicates there are, and how many samples more than groups are in them.
-    pub(super) fn near_duplicates(&self) -> (u64, u64) {
-        self.near_duplicates.counts()
+    /// How many samples show what another shows that is older.
+    pub(super) fn near_duplicates(&self) -> u64 {
+        self.near_duplicates.count()
     }
 
     /// A sample's priority has changed.

@@ -16,8 +16,8 @@ use crate::curiosity::Priority;
 use crate::ids::SampleId;
 use crate::rng::{self, Rng};
 
+use super::cause::Cause;
 use super::pending::Signals;
-use super::record::Cause;
 use super::redundancy;
 use super::remover::Reservoir;
 use super::selector::{Selection, Selector, Uniform};

@@ -8,6 +8,7 @@
 mod archive;
 mod carried;
 mod catalogue;
+mod cause;
 mod compaction;
 mod contents;
 mod curator;
@@ -177,6 +178,7 @@ impl ReplayBuffer {
             sources_quarantined: contents.quarantine.len() as u64 + contents.state.quarantine_unlisted,
             samples: contents.samples.len() as u64,
             exam_samples: contents.exam.len() as u64,
+            near_duplicates: memory.curator.near_duplicates(),
             bytes: contents.bytes,
             disk_bytes,
             inserted_samples: contents.state.totals.inserted,

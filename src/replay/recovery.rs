@@ -18,13 +18,13 @@ use crate::limits::SEGMENT_BYTES_MAX;
 
 use super::carried::Carried;
 use super::catalogue::{self, Catalogue};
+use super::cause::Cause;
 use super::compaction::Cleaner;
 use super::contents::{Contents, Slot};
 use super::curator::Curator;
 use super::entries::Mark;
 use super::log::{Log, Segment, Segments};
 use super::looking;
-use super::record::Cause;
 use super::redo::{Redo, Start};
 use super::segment::{self, BadRecord, HEADER_LEN, Identity, Location};
 use super::store::{Marks, Memory, Store};

@@ -9,10 +9,11 @@ use tracing::{error, warn};
 use crate::disk;
 
 use super::catalogue::Catalogue;
+use super::cause::Cause;
 use super::contents::{Before, Contents};
 use super::log::{Active, Segment, Segments};
 use super::pending::{LedgerKey, PathKey, Pending};
-use super::record::{Cause, Entry, HEAD_LEN};
+use super::record::{Entry, HEAD_LEN};
 use super::remover::Reservoir;
 use super::segment::{self, BadRecord, HEADER_LEN, Located, Location};
 use super::types::ReplayError;

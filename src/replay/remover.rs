@@ -10,9 +10,9 @@ use crate::curiosity::Priority;
 use crate::ids::SampleId;
 use crate::rng::{self, Rng};
 
+use super::cause::Cause;
 use super::min_redundancy::MinRedundancy;
 use super::pending::Signals;
-use super::record::Cause;
 use super::selector::{Selection, Selector};
 
 /// The remover of the configuration.

@@ -17,13 +17,14 @@ use crate::limits::{EVICTED_IDS_MAX, FATES_MAX};
 use crate::sample::perceptual;
 
 use super::catalogue::Catalogue;
+use super::cause::Cause;
 use super::compaction::Cleaner;
 use super::contents::{Before, Contents, Slot};
 use super::curator::Curator;
 use super::entries::Mark;
 use super::log::{Batch, Log, SAMPLE_RECORD_LEN, Segments};
 use super::pending::{LedgerKey, PathKey};
-use super::record::{Cause, Entry, SampleMeta, SourceMeta, State, Tombstone};
+use super::record::{Entry, SampleMeta, SourceMeta, State, Tombstone};
 use super::segment::{Located, Location};
 use super::types::{Fate, Inserted, NewSource, QuarantineEntry, ReplayError};
 

@@ -224,6 +224,8 @@ pub struct Counts {
     pub samples: u64,
     /// Live samples held out for the exam.
     pub exam_samples: u64,
+    /// Live samples that show what an older one shows; 0 where near-duplicates are kept as all others.
+    pub near_duplicates: u64,
     /// Bytes of the live samples' contents.
     pub bytes: u64,
     /// Bytes of all files.

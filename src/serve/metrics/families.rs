@@ -102,6 +102,13 @@ pub(super) const FAMILIES: &[Family] = &[
         },
     ),
     family(
+        "curiod_near_duplicates",
+        "gauge",
+        "Samples in the replay buffer that show what an older one shows.",
+        None,
+        |s| vec![("".into(), s.near_duplicates as f64)],
+    ),
+    family(
         "curiod_replay_bytes",
         "gauge",
         "Bytes of the samples in the replay buffer.",

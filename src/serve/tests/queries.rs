@@ -8,6 +8,7 @@ use super::site::{Site, base64, picture, wait_until};
 use crate::config::{RemoverKind, ReplayConfig, ServerConfig};
 use crate::curiosity::{Curiosity, Scored};
 use crate::ids::SampleId;
+use crate::ids::SampleId;
 use crate::replay::{EMBEDDING_DIM, Embedding, Evidence, Score};
 
 #[test]
@@ -121,6 +122,14 @@ fn a_new_sample_becomes_searchable_and_an_evicted_one_leaves() {
     for id in site.serving.current().unwrap().index.ids() {
         assert!(site.replay.is_live(id), "{id} was evicted and is still in the index");
     }
+    let gone = (1..=100).find(|id| !site.replay.is_live(SampleId(*id))).unwrap();
+    for path in ["", "/picture"] {
+        let answer = site.get(&format!("/api/v1/samples/{gone}{path}"));
+        assert_eq!(answer.status, 410);
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("was evicted at 20"), "{detail}");
+    }
+    assert_eq!(site.get("/api/v1/samples/99999").status, 404);
 }
 
 #[test]
