@@ -23,12 +23,15 @@ const WARM_UP: u64 = 200;
 /// Samples that they remember: what changes more slowly than this is growth, not drift.
 const MEMORY: u64 = 10_000;
 
+/// How much of the recent mean, which an alert tells, one sample replaces.
+const RECENT_RATE: f64 = 0.05;
+
 /// A change that was found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {
     /// The mean before it.
     pub before: f64,
-    /// The mean since it began.
+    /// The mean of the last twenty samples or so.
     pub since: f64,
 }
 
@@ -37,36 +40,12 @@ pub struct Change {
 pub struct PageHinkley {
     mean: f64,
     variance: f64,
+    /// Mean of the last twenty or so.
+    recent: f64,
     seen: u64,
-    rise: Excess,
-    fall: Excess,
-}
-
-/// Deviations summed up since they were last below nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Excess {
-    sum: f64,
-    samples: u64,
-    /// Of the signal over those samples.
-    total: f64,
-}
-
-impl Excess {
-    fn add(&mut self, deviation: f64, value: f64) {
-        self.sum += deviation - TOLERANCE;
-        self.samples += 1;
-        self.total += value;
-        if self.sum <= 0.0 {
-            *self = Self::default();
-        }
-    }
-
-    fn change(&self, before: f64, threshold: f64) -> Option<Change> {
-        (self.sum > threshold).then(|| Change {
-            before,
-            since: self.total / self.samples as f64,
-        })
-    }
+    /// Deviations upwards and downwards, each less the tolerance, summed up since they were last below nothing.
+    rise: f64,
+    fall: f64,
 }
 
 impl PageHinkley {
@@ -76,22 +55,28 @@ impl PageHinkley {
             return None;
         }
         self.seen += 1;
+        if self.seen == 1 {
+            self.recent = value;
+        }
+        self.recent += RECENT_RATE * (value - self.recent);
         if self.seen > WARM_UP {
-            self.rise.add(value - self.mean, value);
-            self.fall.add(self.mean - value, value);
+            self.rise = (self.rise + value - self.mean - TOLERANCE).max(0.0);
+            self.fall = (self.fall + self.mean - value - TOLERANCE).max(0.0);
         }
         let threshold = THRESHOLD_MIN.max(CERTAINTY * self.variance / (2.0 * TOLERANCE));
-        let rise = self.rise.change(self.mean, threshold);
-        let change = rise.or_else(|| self.fall.change(self.mean, threshold));
-        if change.is_some() {
+        if self.rise.max(self.fall) > threshold {
+            let change = Change {
+                before: self.mean,
+                since: self.recent,
+            };
             *self = Self::default();
-        } else {
-            let share = 1.0 / self.seen.min(MEMORY) as f64;
-            let off = value - self.mean;
-            self.mean += share * off;
-            self.variance += share * (off * (value - self.mean) - self.variance);
+            return Some(change);
         }
-        change
+        let share = 1.0 / self.seen.min(MEMORY) as f64;
+        let off = value - self.mean;
+        self.mean += share * off;
+        self.variance += share * (off * (value - self.mean) - self.variance);
+        None
     }
 }
 
@@ -149,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_is_passed_over() {
-        let values = (0..2_000u64).map(|time| if time % 3 == 0 { f64::NAN } else { 0.5 });
+        let values = (0..2_000u64).map(|time| if time.is_multiple_of(3) { f64::NAN } else { 0.5 });
         assert_eq!(alerts(values), []);
     }
 }

@@ -197,7 +197,7 @@ mod tests {
         let width = 2 + number % 3;
         std::array::from_fn(|at| {
             let (x, y) = (at as u64 % 16, at as u64 / 16);
-            let light = if x / width % 2 == 0 { 0.7 } else { 0.3 };
+            let light = if (x / width).is_multiple_of(2) { 0.7 } else { 0.3 };
             (light + 0.05 * noise(number * 256 + x * 16 + y)) as f32
         })
     }
