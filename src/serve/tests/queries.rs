@@ -8,7 +8,6 @@ use super::site::{Site, base64, picture, wait_until};
 use crate::config::{RemoverKind, ReplayConfig, ServerConfig};
 use crate::curiosity::{Curiosity, Scored};
 use crate::ids::SampleId;
-use crate::ids::SampleId;
 use crate::replay::{EMBEDDING_DIM, Embedding, Evidence, Score};
 
 #[test]
