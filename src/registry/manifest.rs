@@ -13,8 +13,15 @@ use crate::gate::{Network, Report};
 use crate::ids::{Generation, SampleId, Space, StreamName};
 use crate::model::EncoderSpec;
 
-/// The version of the manifest that this curiod writes, and the only one that it reads: there is no older one.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of the manifest that this curiod writes, and the newest that it reads.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// From this version on the manifest ends in its own checksum: a changed digit is not told from the right one without.
+const CHECKED_VERSION: u32 = 2;
+
+/// What stands before and after the checksum: the crc32c, as eight hexadecimal digits, of everything before it.
+const CHECK_BEGINS: &str = ",\n  \"crc32c\": \"";
+const CHECK_ENDS: &str = "\"\n}";
 
 /// Where weights come from: what the learner knew when it handed them over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,6 +101,15 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The manifest as the text of its file.
+    pub(super) fn text(&self) -> serde_json::Result<Vec<u8>> {
+        let text = serde_json::to_string_pretty(self)?;
+        // A pretty object ends in a brace on a line of its own.
+        let before = text.strip_suffix("\n}").unwrap_or(&text);
+        let sum = crc32c::crc32c(before.as_bytes());
+        Ok(format!("{before}{CHECK_BEGINS}{sum:08x}{CHECK_ENDS}").into_bytes())
+    }
+
     /// The manifest that this text is, of this generation; its files are still to be checked.
     pub(super) fn parse(text: &[u8], generation: Generation) -> Result<Self, ManifestError> {
         let broken = ManifestError::Broken;
@@ -104,11 +120,14 @@ impl Manifest {
                 found: version.format_version,
             });
         }
-        if version.format_version != FORMAT_VERSION {
+        if version.format_version == 0 {
             return Err(broken(format!(
                 "{MANIFEST_FILE} has format {}, which no curiod wrote",
                 version.format_version
             )));
+        }
+        if version.format_version >= CHECKED_VERSION && !is_whole(text) {
+            return Err(broken(format!("{MANIFEST_FILE} does not match its own checksum")));
         }
         let manifest: Self = serde_json::from_slice(text).map_err(|e| broken(format!("{MANIFEST_FILE}: {e}")))?;
         if manifest.generation != generation {
@@ -130,6 +149,14 @@ impl Manifest {
         }
         Ok(manifest)
     }
+}
+
+/// Whether a text ends in the checksum of what is before it.
+fn is_whole(text: &[u8]) -> bool {
+    let parts = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.rsplit_once(CHECK_BEGINS));
+    parts.is_some_and(|(before, sum)| sum == format!("{:08x}{CHECK_ENDS}", crc32c::crc32c(before.as_bytes())))
 }
 
 /// blake3 of a file's content, in hexadecimal.

@@ -288,7 +288,8 @@ impl Registry {
             files,
         };
         let path = staged.dir.join(MANIFEST_FILE);
-        durable::write_new(&path, &pretty(&path, &manifest)?)?;
+        let text = manifest.text().map_err(|e| durable::failed("write", &path)(e.into()))?;
+        durable::write_new(&path, &text)?;
         Ok(manifest)
     }
 

@@ -228,10 +228,26 @@ fn a_generation_of_a_newer_curiod_stops_the_start_and_stays_where_it_is() {
     publish(&open(dir.path()), b"a", true);
     let path = dir.path().join("000001/curiod.json");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("\"format_version\": 1", "\"format_version\": 2")).unwrap();
+    fs::write(&path, text.replace("\"format_version\": 2", "\"format_version\": 3")).unwrap();
     let error = try_open(dir.path()).err().unwrap().to_string();
-    assert!(error.contains("000001") && error.contains("format 2"), "{error}");
+    assert!(error.contains("000001") && error.contains("format 3"), "{error}");
     assert!(path.is_file());
+}
+
+#[test]
+fn a_manifest_of_which_a_digit_was_changed_is_set_aside_and_one_without_a_checksum_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    publish(&open(dir.path()), b"a", true);
+    let path = dir.path().join("000001/curiod.json");
+    let text = fs::read_to_string(&path).unwrap();
+    let before = text.split(",\n  \"crc32c\"").next().unwrap();
+    let old = format!("{before}\n}}").replace("\"format_version\": 2", "\"format_version\": 1");
+    fs::write(&path, old).unwrap();
+    assert_eq!(open(dir.path()).list().len(), 1);
+    let changed = text.replace("\"step\": 50", "\"step\": 51");
+    assert_ne!(changed, text);
+    fs::write(&path, changed).unwrap();
+    assert!(open(dir.path()).list().is_empty());
 }
 
 #[test]

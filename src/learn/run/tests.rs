@@ -84,9 +84,7 @@ fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<fn(Candidate)>)) {
 impl<Deliver: Fn(Candidate)> Loop<Deliver> {
     fn take(&mut self, count: usize) -> Result<(), LearnError> {
         for _ in 0..count {
-            self.draw()?;
-            let first_visits = self.under_way.pop_front().unwrap();
-            self.learn(first_visits)?;
+            assert!(self.turn()?, "there is nothing to learn");
         }
         Ok(())
     }
