@@ -42,7 +42,7 @@ pub enum Command {
     /// Watch a daemon learn from photos, and ask it about them
     Demo(demo::DemoArgs),
     /// Play an archive with labels as a stream, under several settings, and compare what was learnt
-    Backtest(backtest::BacktestArgs),
+    Backtest(Box<backtest::BacktestArgs>),
     /// Is this machine ready?
     Doctor(daemon::DoctorArgs),
     /// Check a configuration file

@@ -13,7 +13,7 @@ use super::{AdamW, LearnError};
 use crate::model::{Dense, initialise};
 
 /// Lane of the seed that the predictor's first values come from, apart from the objective's heads.
-const SEED_LANE: u64 = 0x616c_6967_6e;
+const SEED_LANE: u64 = 0x0061_6c69_676e;
 
 /// The predictor and its optimiser.
 pub(super) struct Aligner {
