@@ -3,7 +3,7 @@
 //! kept, what is replayed, and what is named in their own settings.
 
 use super::BacktestError;
-use crate::config::{LearningConfig, RemoverKind, ReplayConfig, SamplerKind, StreamConfig};
+use crate::config::{LearningConfig, NearDuplicates, RemoverKind, ReplayConfig, SamplerKind, StreamConfig};
 
 /// The arms that are run where nobody says which.
 pub const DEFAULT: [&str; 8] = [
@@ -76,6 +76,7 @@ impl Arm {
                 remover,
                 sampler: SamplerKind::Uniform,
                 draws_per_sample_min: config.replay.draws_per_sample,
+                near_duplicates: NearDuplicates::Keep,
                 ..config.replay
             },
             ..config

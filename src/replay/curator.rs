@@ -6,10 +6,11 @@
 //! bound) are never evicted, so that the learner sees each at least for a while; a sample that is no longer among them is
 //! up to the remover. The exam has a tenth of each bound to itself, its oldest samples go first.
 //!
-//! Of samples that show the same, all but the oldest go before anything else, and together they are drawn about as often
+//! When room is needed, samples of which nothing can be learnt go first; they are known as such when they are replayed, and
+//! again after a restart. Of samples that show the same all but the oldest follow; together they are drawn about as often
 //! as one.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::config::{NearDuplicates as NearDuplicatesKind, RemoverKind, ReplayConfig, SamplerKind};
 use crate::curiosity::Priority;
@@ -53,6 +54,8 @@ pub(super) struct Curator {
     newest_bytes: u64,
     /// Samples that the remover refused when they left the newest.
     refused: Vec<SampleId>,
+    /// Samples of which nothing can be learnt.
+    junk: BTreeSet<SampleId>,
 }
 
 impl Curator {
@@ -80,6 +83,7 @@ impl Curator {
             newest: VecDeque::new(),
             newest_bytes: 0,
             refused: Vec::new(),
+            junk: BTreeSet::new(),
         };
         for (id, slot) in contents.samples.iter().filter(|(_, slot)| !slot.exam) {
             let weight = Priority::from_weight(slot.signals.weight);
@@ -147,6 +151,7 @@ impl Curator {
     pub(super) fn forget(&mut self, id: SampleId, look: Option<Look>) {
         self.uniform.remove(id);
         self.sampler.remove(id);
+        self.junk.remove(&id);
         if let Some(look) = look {
             let reweighed = self.near_duplicates.remove(look, id);
             self.weigh(reweighed);
@@ -162,6 +167,22 @@ impl Curator {
     /// How many samples show what another shows that is older.
     pub(super) fn near_duplicates(&self) -> u64 {
         self.near_duplicates.count()
+    }
+
+    /// Whether nothing can be learnt from a sample, however often it is replayed: then it goes first when room is needed.
+    pub(super) fn note_junk(&mut self, id: SampleId, is_junk: bool) {
+        if is_junk {
+            self.junk.insert(id);
+        } else {
+            self.junk.remove(&id);
+        }
+    }
+
+    /// The oldest junk that is not among the newest samples.
+    fn oldest_junk(&self) -> Option<SampleId> {
+        let oldest = *self.junk.first()?;
+        let is_newest = self.newest.front().is_some_and(|newest| newest.id <= oldest);
+        (!is_newest).then_some(oldest)
     }
 
     /// A sample's priority has changed.
@@ -234,6 +255,9 @@ impl Curator {
         let wanted = self.over(contents);
         if wanted == 0 {
             return None;
+        }
+        if let Some(id) = self.oldest_junk() {
+            return Some((id, Cause::Junk));
         }
         if let Some((id, original)) = self.near_duplicates.surplus() {
             return Some((id, Cause::NearDuplicate { original }));

@@ -277,6 +277,7 @@ impl ReplayBuffer {
             signals.judgement = Some(judgement);
             memory.contents.set_signals(*id, signals);
             memory.curator.update(*id, judgement.priority);
+            memory.curator.note_junk(*id, judgement.junk);
         }
         Ok(())
     }
@@ -413,11 +414,6 @@ impl ReplayBuffer {
     pub fn fate(&self, id: SampleId) -> Option<Fate> {
         let memory = self.store.memory.lock();
         memory.fates.iter().rev().find(|fate| fate.id == id).copied()
-    }
-
-    /// Evicts samples that can not be learnt, however often they are replayed; how many of them were live.
-    pub fn evict_junk(&self, ids: &[SampleId]) -> usize {
-        self.store.evict_junk(ids)
     }
 
     /// The newest id that was given: every sample up to it has arrived.

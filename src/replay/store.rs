@@ -316,21 +316,6 @@ impl Store {
         self.changed.notify_all();
     }
 
-    /// Evicts samples that can not be learnt; how many of them were live.
-    pub(super) fn evict_junk(&self, ids: &[SampleId]) -> usize {
-        // As above: no copy of them may be under way.
-        let _log = self.log.lock();
-        let mut memory = self.memory.lock();
-        let before = memory.evicted_seq;
-        for id in ids {
-            memory.bury(*id, Cause::Junk);
-        }
-        let evicted = memory.evicted_seq - before;
-        drop(memory);
-        self.changed.notify_all();
-        evicted as usize
-    }
-
     /// A source that was taken, whenever that was.
     pub(super) fn source(&self, hash: &SourceHash) -> Result<Option<SourceMeta>, ReplayError> {
         let known = self.memory.lock().contents.source(hash);

@@ -210,16 +210,36 @@ fn a_bound_on_the_samples_holds_for_every_remover_and_for_each_part() {
 }
 
 #[test]
-fn junk_is_evicted_by_name() {
+fn junk_goes_first_when_room_is_needed() {
     let dir = tempfile::tempdir().unwrap();
-    let buffer = open(dir.path(), &config_of(1_000));
-    buffer.insert(sources(0..10, 40)).unwrap();
-    assert_eq!(buffer.evict_junk(&[SampleId(3), SampleId(4), SampleId(99)]), 2);
-    assert_eq!(buffer.fate(SampleId(3)).unwrap().cause, FateCause::Junk);
-    buffer.close().unwrap();
-    let buffer = reopen(dir.path(), &config_of(1_000));
-    assert!(!buffer.is_live(SampleId(4)) && buffer.is_live(SampleId(5)));
-    assert_eq!(buffer.fate(SampleId(3)), None, "fates are of this buffer's life");
+    let buffer = open(dir.path(), &config_of(40));
+    buffer.insert(sources(0..40, 40)).unwrap();
+    let is_junk = |id: SampleId| [SampleId(3), SampleId(4), SampleId(39)].contains(&id);
+    let ids = buffer.ids_after(None, usize::MAX).into_iter();
+    let visited: Vec<_> = ids.map(|id| Evidence { id, error: 0.5 }).collect();
+    let judged = |known: &Known| Judgement {
+        junk: is_junk(known.id),
+        ..judge(known)
+    };
+    buffer.report(&visited, judged).unwrap();
+    assert!(buffer.is_live(SampleId(3)), "there is room");
+    buffer.insert(sources(40..42, 40)).unwrap();
+    for id in [3, 4] {
+        assert_eq!(buffer.fate(SampleId(id)).unwrap().cause, FateCause::Junk);
+    }
+    assert!(buffer.is_live(SampleId(39)), "the newest are kept whatever they are");
+    // What could be learnt after all is junk no more.
+    buffer.report(&visited, judge).unwrap();
+    buffer.insert(sources(42..60, 40)).unwrap();
+    let causes: Vec<_> = (0..60)
+        .filter_map(|id| buffer.fate(SampleId(id)))
+        .map(|fate| fate.cause)
+        .collect();
+    assert_eq!(
+        causes.iter().filter(|cause| **cause == FateCause::Junk).count(),
+        2,
+        "{causes:?}"
+    );
 }
 
 #[test]
