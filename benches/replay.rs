@@ -181,6 +181,7 @@ fn forget_pages(path: &Path) -> Outcome<()> {
 fn config(bytes_max: u64) -> ReplayConfig {
     ReplayConfig {
         bytes_max,
+        samples_max: 0,
         sampler: SamplerKind::Prioritized,
         draws_per_sample: 0.0,
         ..ReplayConfig::default()

@@ -71,7 +71,15 @@ impl VerdictHistory {
     /// would be written over.
     pub(super) fn open(path: PathBuf) -> Result<Self, RegistryError> {
         let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+            Ok(text) => {
+                // A verdict is written with the file, so that one without any was cut.
+                if text.is_empty() {
+                    warn!(file = %path.display(),
+                        hint = "none: history alone is lost; look at the disk",
+                        "found an emptied verdict history");
+                }
+                text
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => String::new(),
             Err(e) if e.kind() == io::ErrorKind::InvalidData => {
                 warn!(file = %path.display(),
@@ -206,6 +214,17 @@ mod tests {
                 .collect();
             assert_eq!(steps.len(), 2, "{wrong}: {steps:?}");
         }
+    }
+
+    #[test]
+    fn an_emptied_history_is_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("verdicts.jsonl");
+        fs::write(&path, "").unwrap();
+        let mut history = VerdictHistory::open(path.clone()).unwrap();
+        assert!(history.list().is_empty());
+        history.push(record(1)).unwrap();
+        assert_eq!(VerdictHistory::open(path).unwrap().list(), [record(1)]);
     }
 
     #[test]
