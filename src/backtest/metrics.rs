@@ -19,7 +19,7 @@ pub fn forgetting_first_last(accuracy: &[Vec<f64>]) -> f64 {
 /// What each experience but the last lost: `before` of its accuracies from its own end on, less the last of them.
 fn forgetting(accuracy: &[Vec<f64>], before: impl Fn(&[f64]) -> f64) -> f64 {
     let lost = lost(accuracy, before);
-    lost.iter().sum::<f64>() / lost.len().max(1) as f64
+    mean_or_zero(&lost)
 }
 
 fn lost(accuracy: &[Vec<f64>], before: impl Fn(&[f64]) -> f64) -> Vec<f64> {
@@ -38,7 +38,15 @@ pub fn forward_transfer(accuracy: &[Vec<f64>], untrained: &[f64]) -> f64 {
     let gained: Vec<f64> = (1..accuracy.len())
         .map(|experience| accuracy[experience - 1][experience] - untrained[experience])
         .collect();
-    gained.iter().sum::<f64>() / gained.len().max(1) as f64
+    mean_or_zero(&gained)
+}
+
+/// The mean; 0 of nothing, where a sum of nothing would be -0.
+fn mean_or_zero(values: &[f64]) -> f64 {
+    match values.len() {
+        0 => 0.0,
+        count => values.iter().sum::<f64>() / count as f64,
+    }
 }
 
 /// The largest fall of a curve below what it had reached.

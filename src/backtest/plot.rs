@@ -22,6 +22,7 @@ pub(super) fn accuracy(report: &Report, path: &Path) -> Result<(), BacktestError
         let mut chart = ChartBuilder::on(&canvas)
             .caption("accuracy of 20 nearest neighbours along the stream", (FONT, 20))
             .margin(12)
+            .margin_right(30)
             .x_label_area_size(40)
             .y_label_area_size(56)
             .build_cartesian_2d(0..report.stream.pictures, (least - pad)..(most + pad))?;
@@ -45,7 +46,7 @@ pub(super) fn accuracy(report: &Report, path: &Path) -> Result<(), BacktestError
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
+            .position(SeriesLabelPosition::UpperLeft)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.3))
             .draw()?;
@@ -73,6 +74,7 @@ pub(super) fn buffer(report: &Report, path: &Path) -> Result<(), BacktestError> 
         let mut chart = ChartBuilder::on(&canvas)
             .caption("where the samples in the buffer came from", (FONT, 20))
             .margin(12)
+            .margin_right(30)
             .x_label_area_size(40)
             .y_label_area_size(56)
             .build_cartesian_2d(0.0..experiences as f64, 0.0..most * 1.1)?;
@@ -80,6 +82,8 @@ pub(super) fn buffer(report: &Report, path: &Path) -> Result<(), BacktestError> 
             .configure_mesh()
             .disable_x_mesh()
             .x_labels(experiences + 1)
+            .x_label_formatter(&|at| format!("{at:.0}"))
+            .light_line_style(WHITE)
             .x_desc("experience")
             .y_desc("share of the buffer")
             .y_label_formatter(&|value| format!("{:.0} %", 100.0 * value))
@@ -98,6 +102,7 @@ pub(super) fn buffer(report: &Report, path: &Path) -> Result<(), BacktestError> 
         }
         chart
             .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.3))
             .draw()?;

@@ -96,7 +96,7 @@ pub fn backtest(args: &BacktestArgs) -> Result<(), Failure> {
     for setting in &args.set {
         stream = stream.with(setting)?;
     }
-    let device = torch::prepare(&config.device).map_err(|error| Failure::new(Failure::FAILED, error))?;
+    let device = torch::prepare(&config.device)?;
     let spec = EncoderSpec::resolve(&stream.learning, device);
     let texts = args.arms.iter().chain(&args.arm);
     let arms = texts

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::config::{CheckArgs, ConfigCommand};
-use super::failure::Failure;
+use super::failure::{DEVICE_HINT, Failure};
 use super::output::print;
 use super::run::RunArgs;
 use super::{Format, doctor};
@@ -28,11 +28,7 @@ impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         let (code, hint) = match &error {
             DaemonError::Lock(error) => (Self::FAILED, error.hint().to_owned()),
-            DaemonError::Torch(_) => (
-                Self::CONFIG,
-                "set device.libtorch_dir to the torch/lib folder of a CUDA PyTorch 2.11 and check the driver with nvidia-smi, or set \
-                 device.kind to \"cpu\" or \"auto\"".to_owned(),
-            ),
+            DaemonError::Torch(_) => (Self::CONFIG, DEVICE_HINT.to_owned()),
             DaemonError::Bind { .. } => {
                 (Self::FAILED, "stop what listens there (curiod status tells if it is a curiod), or set another server.bind (--bind without a file)".to_owned())
             }

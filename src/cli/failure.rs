@@ -5,6 +5,11 @@ use std::process::ExitCode;
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::daemon::log;
+use crate::torch::TorchError;
+
+/// What to do where the configured device can not be used.
+pub const DEVICE_HINT: &str = "set device.libtorch_dir to the torch/lib folder of a CUDA PyTorch 2.11 and check the driver with \
+    nvidia-smi, or set device.kind to \"cpu\" or \"auto\"";
 
 /// A command that did not do what it was asked.
 #[derive(Debug)]
@@ -80,6 +85,12 @@ impl From<ClientError> for Failure {
             hint: error.hint(),
             is_logged: false,
         }
+    }
+}
+
+impl From<TorchError> for Failure {
+    fn from(error: TorchError) -> Self {
+        Self::new(Self::CONFIG, error).hint(DEVICE_HINT)
     }
 }
 
