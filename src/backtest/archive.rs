@@ -29,7 +29,8 @@ const ASKS: [&str; 4] = ["test", "val", "valid", "validation"];
 pub struct ArchiveSetup {
     /// A folder or a tar archive.
     pub data: PathBuf,
-    /// A CSV file with a line for each picture: its columns `path` and `labels`, and perhaps `split` and `order`.
+    /// A CSV file with a line for each picture: its columns `path` and `labels`, and perhaps `split` and `order`. A picture
+    /// whose label is empty arrives with the others and is not scored.
     pub manifest: PathBuf,
     /// The column with the labels.
     pub labels: String,
@@ -63,8 +64,8 @@ pub struct Item {
     pub bytes: u64,
     /// The picture.
     pub tile: ImageTile,
-    /// Which label it has.
-    pub label: usize,
+    /// Which label it has; one without is learnt from and never scored.
+    pub label: Option<usize>,
 }
 
 /// An archive in memory.
@@ -118,14 +119,18 @@ impl Archive {
                     "name fewer in the manifest, choose with --only, or set learning.image_px lower",
                 ));
             }
-            let next = numbers.len();
-            let label = *numbers.entry(line.label.clone()).or_insert(next);
-            if label == next {
+            let label = (!line.label.is_empty()).then(|| {
+                let next = numbers.len();
+                *numbers.entry(line.label.clone()).or_insert(next)
+            });
+            if label == Some(archive.labels.len()) {
                 archive.labels.push(line.label);
             }
-            let of_label = seen.entry(label).or_default();
-            *of_label += 1;
-            let asks = line.asks.unwrap_or_else(|| of_label.is_multiple_of(ASKS_ONE_IN));
+            let asks = label.is_some_and(|label| {
+                let of_label = seen.entry(label).or_default();
+                *of_label += 1;
+                line.asks.unwrap_or_else(|| of_label.is_multiple_of(ASKS_ONE_IN))
+            });
             let item = Item {
                 path: line.path,
                 hash,
@@ -176,7 +181,9 @@ impl Archive {
         let mut first = vec![None; self.labels.len()];
         for (position, item) in self.stream.iter().enumerate() {
             let experience = self.ends.partition_point(|end| *end <= position);
-            first[item.label].get_or_insert(experience);
+            if let Some(label) = item.label {
+                first[label].get_or_insert(experience);
+            }
         }
         first
     }
@@ -227,7 +234,8 @@ fn manifest(setup: &ArchiveSetup) -> Result<Vec<Line>, BacktestError> {
     for record in reader.records() {
         let record = record.map_err(|error| bad(error.to_string()))?;
         let cell = |at: usize| record.get(at).unwrap_or_default();
-        if cell(label).is_empty() || only.iter().any(|(at, value)| cell(*at) != *value) {
+        let asked = split.map(|at| ASKS.contains(&cell(at)));
+        if (cell(label).is_empty() && asked == Some(true)) || only.iter().any(|(at, value)| cell(*at) != *value) {
             continue;
         }
         let rank = match order {
@@ -239,7 +247,7 @@ fn manifest(setup: &ArchiveSetup) -> Result<Vec<Line>, BacktestError> {
         let line = Line {
             path: cell(path).to_owned(),
             label: cell(label).to_owned(),
-            asks: split.map(|at| ASKS.contains(&cell(at))),
+            asks: asked,
             part: part.map_or_else(String::new, |at| cell(at).to_owned()),
         };
         lines.push((rank, line));

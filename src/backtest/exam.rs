@@ -7,6 +7,7 @@ use super::BacktestError;
 use super::archive::{Archive, Item};
 use super::probes;
 use crate::model::Embedder;
+use crate::rng;
 use crate::sample::ImageTile;
 use crate::sample::image::resize_bilinear;
 
@@ -15,6 +16,9 @@ const THUMBNAIL_PX: u32 = 32;
 
 /// Rows embedded at a time, so that memory stays small.
 const CHUNK: usize = 1_024;
+
+/// Which pictures are known does not depend on an arm's seed.
+const KNOWN_SEED: u64 = 0x6b6e_6f77;
 
 /// Accuracies, shares of 0 to 1.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,17 +57,21 @@ pub enum Features<'a> {
 }
 
 impl<'a> Exam<'a> {
-    /// An exam of this archive, with at most `known_max` pictures known, evenly from the whole stream.
+    /// An exam of this archive, with at most `known_max` pictures known, drawn evenly from the whole stream.
     pub fn new(archive: &'a Archive, known_max: usize) -> Self {
-        let count = archive.stream.len().min(known_max.max(1));
-        let known: Vec<&Item> = (0..count)
-            .map(|number| &archive.stream[number * archive.stream.len() / count])
-            .collect();
+        let mut known: Vec<&Item> = archive.stream.iter().filter(|item| item.label.is_some()).collect();
+        // By lot, not by stride: a stream may repeat itself.
+        let mut rng = rng::for_step(KNOWN_SEED, 0, 0);
+        for at in 0..known.len() {
+            let other = at + rng::below(&mut rng, known.len() - at);
+            known.swap(at, other);
+        }
+        known.truncate(known_max.max(1));
         let first = archive.first_experience();
         let of = |experience: usize| {
             let numbers: Vec<i64> = (0..)
                 .zip(&archive.asks)
-                .filter(|(_, item)| first[item.label] == Some(experience))
+                .filter(|(_, item)| item.label.is_some_and(|label| first[label] == Some(experience)))
                 .map(|(number, _)| number)
                 .collect();
             Tensor::from_slice(&numbers)
@@ -99,7 +107,7 @@ impl<'a> Exam<'a> {
 }
 
 fn labels<'a>(items: impl IntoIterator<Item = &'a Item>) -> Tensor {
-    let labels: Vec<i64> = items.into_iter().map(|item| item.label as i64).collect();
+    let labels: Vec<i64> = items.into_iter().filter_map(|item| Some(item.label? as i64)).collect();
     Tensor::from_slice(&labels)
 }
 

@@ -60,7 +60,7 @@ pub struct Moment {
 pub struct Played {
     /// When it was scored, in order.
     pub moments: Vec<Moment>,
-    /// Samples in the buffer at the end, by the experience they came in; the exam's are not among them.
+    /// What is in the buffer at the end, as its positions in the stream; the exam's samples are not among it.
     pub kept: Vec<usize>,
 }
 
@@ -128,7 +128,7 @@ pub fn play(
     }
     Ok(Played {
         moments,
-        kept: stage.kept(archive),
+        kept: stage.kept(),
     })
 }
 
@@ -226,17 +226,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Samples that can be replayed, by the experience they came in.
-    fn kept(&self, archive: &Archive) -> Vec<usize> {
-        let mut kept = vec![0; archive.ends.len()];
-        for id in self.replay.ids_after(None, usize::MAX) {
-            let Some(info) = self.replay.info(id).filter(|info| !info.exam) else {
-                continue;
-            };
-            let position = (info.taken_at.0 / ARRIVAL_MS) as usize;
-            kept[archive.ends.partition_point(|end| *end <= position)] += 1;
-        }
-        kept
+    /// The positions in the stream of the samples that can be replayed.
+    fn kept(&self) -> Vec<usize> {
+        let ids = self.replay.ids_after(None, usize::MAX);
+        let infos = ids.into_iter().filter_map(|id| self.replay.info(id));
+        infos
+            .filter(|info| !info.exam)
+            .map(|info| (info.taken_at.0 / ARRIVAL_MS) as usize)
+            .collect()
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::archive::Archive;
+use super::archive::{Archive, Item};
 use super::exam::{Measured, Scores};
 use super::metrics::{self, Spread};
 use super::play::Played;
@@ -82,6 +82,8 @@ pub struct ArmReport {
     pub seconds_to_90_percent: Option<Vec<Option<f64>>>,
     /// Share of the buffer at the end that came in each experience, mean over seeds.
     pub buffer_share: Vec<f64>,
+    /// Share of the buffer at the end whose pictures have no label.
+    pub unlabelled_share: Spread,
     /// The neighbours' accuracy along the stream, mean over seeds.
     pub curve: Vec<CurvePoint>,
 }
@@ -107,6 +109,8 @@ impl Report {
             Some(played[at].as_slice())
         };
         let beside = Beside {
+            stream: &archive.stream,
+            ends: &archive.ends,
             random: named("random"),
             iid: named("iid"),
         };
@@ -150,11 +154,29 @@ impl Report {
 
 /// The arms that others are compared with, where they were played.
 struct Beside<'a> {
+    stream: &'a [Item],
+    /// After how many arrivals each experience ends.
+    ends: &'a [usize],
     random: Option<&'a [Played]>,
     iid: Option<&'a [Played]>,
 }
 
 impl Beside<'_> {
+    /// By experience: the share of what was kept that came in it, mean over the seeds; empty where nothing learns.
+    fn buffer_share(&self, played: &[Played]) -> Vec<f64> {
+        if played.iter().all(|one| one.kept.is_empty()) {
+            return Vec::new();
+        }
+        let mut shares = vec![0.0; self.ends.len()];
+        for one in played {
+            for position in &one.kept {
+                let experience = self.ends.partition_point(|end| end <= position);
+                shares[experience] += 1.0 / (one.kept.len() * played.len()) as f64;
+            }
+        }
+        shares
+    }
+
     fn report(&self, played: &[Played]) -> ArmReport {
         let over = |number: &dyn Fn(usize, &Played) -> f64| {
             Spread::of(played.iter().enumerate().map(|(seed, one)| number(seed, one)).collect())
@@ -202,7 +224,14 @@ impl Beside<'_> {
             }),
             steps_to_90_percent: reached(|moment| moment.step as f64),
             seconds_to_90_percent: reached(|moment| moment.spent.as_secs_f64()),
-            buffer_share: buffer_share(played),
+            buffer_share: self.buffer_share(played),
+            unlabelled_share: over(&|_, one| {
+                let without = one
+                    .kept
+                    .iter()
+                    .filter(|&&position| self.stream[position].label.is_none());
+                without.count() as f64 / one.kept.len().max(1) as f64
+            }),
             curve: curve(played),
             knn_final,
         }
@@ -238,15 +267,6 @@ fn average(played: &Played) -> f64 {
         0 => last(played).measured.knn.all,
         count => at_ends.iter().sum::<f64>() / count as f64,
     }
-}
-
-fn buffer_share(played: &[Played]) -> Vec<f64> {
-    let experiences = played.first().map_or(0, |one| one.kept.len());
-    let share = |experience: usize| {
-        let of = |one: &Played| one.kept[experience] as f64 / one.kept.iter().sum::<usize>().max(1) as f64;
-        played.iter().map(of).sum::<f64>() / played.len() as f64
-    };
-    (0..experiences).map(share).collect()
 }
 
 fn curve(played: &[Played]) -> Vec<CurvePoint> {
