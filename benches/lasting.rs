@@ -48,6 +48,9 @@ struct Flags {
     threads: usize,
     #[arg(long)]
     set: Vec<String>,
+    /// Print what each arm had learnt whenever it was scored
+    #[arg(long)]
+    curve: bool,
     /// A folder for NAME.json
     #[arg(long)]
     out: Option<PathBuf>,
@@ -132,6 +135,18 @@ fn play(stream: &Stream, flags: &Flags, data: &Path) {
     })
     .expect("a backtest");
     print(&report);
+    for (name, arm) in report.in_order().filter(|_| flags.curve) {
+        for point in &arm.curve {
+            println!(
+                "{name:<14} {:>7} arrived {:>6.0} steps, effort {:.2}, neighbours {:.1}, probe {:.1}",
+                point.arrived,
+                point.steps,
+                point.effort,
+                100.0 * point.knn,
+                100.0 * point.linear
+            );
+        }
+    }
     if let Some(folder) = &flags.out {
         std::fs::create_dir_all(folder).expect("the folder");
         let text = serde_json::to_vec_pretty(&report).expect("a report is JSON");

@@ -81,7 +81,7 @@ fn step(config: &LearningConfig, device: Device) {
                 let home = home.clone();
                 move |values| drop(home.try_send(values))
             }),
-            to_score: None,
+            to_score: Vec::new(),
         };
         learner.step(batch, 0.0).expect("a step can be taken").loss
     };

@@ -49,6 +49,8 @@ pub struct Moment {
     pub step: u64,
     /// Time that was spent on arrivals and steps; scoring is not in it.
     pub spent: Duration,
+    /// The share of the most draws that an arrival was granted then, 0 to 1.
+    pub effort: f64,
     /// The experience that ended with it, if one did.
     pub ends: Option<usize>,
     /// What the features were worth.
@@ -60,8 +62,10 @@ pub struct Moment {
 pub struct Played {
     /// When it was scored, in order.
     pub moments: Vec<Moment>,
-    /// What is in the buffer at the end, as its positions in the stream; the exam's samples are not among it.
+    /// What is in the buffer at the end, as its positions in the stream, ascending; the exam's samples are not among it.
     pub kept: Vec<usize>,
+    /// How many of those, the last, are the newest, which the remover does not choose from.
+    pub newest: usize,
 }
 
 /// Scores what has learnt nothing.
@@ -78,10 +82,12 @@ pub fn untrained(exam: &Exam<'_>, arm: &Arm, seed: u64, device: Device) -> Resul
             arrived: 0,
             step: 0,
             spent: Duration::ZERO,
+            effort: 0.0,
             ends: None,
             measured,
         }],
         kept: Vec::new(),
+        newest: 0,
     })
 }
 
@@ -120,6 +126,7 @@ pub fn play(
             arrived,
             step: stage.learner.steps(),
             spent: stage.spent,
+            effort: stage.learner.state().effort,
             ends,
             measured: exam.score(&Features::Network(&embedder))?,
         };
@@ -129,6 +136,7 @@ pub fn play(
     Ok(Played {
         moments,
         kept: stage.kept(),
+        newest: stage.replay.newest_len(),
     })
 }
 
@@ -226,7 +234,7 @@ impl Stage {
         Ok(())
     }
 
-    /// The positions in the stream of the samples that can be replayed.
+    /// The positions in the stream of the samples that can be replayed, ascending.
     fn kept(&self) -> Vec<usize> {
         let ids = self.replay.ids_after(None, usize::MAX);
         let infos = ids.into_iter().filter_map(|id| self.replay.info(id));

@@ -82,7 +82,8 @@ pub struct ArmReport {
     pub seconds_to_90_percent: Option<Vec<Option<f64>>>,
     /// Share of the buffer at the end that came in each experience, mean over seeds.
     pub buffer_share: Vec<f64>,
-    /// Share of the buffer at the end whose pictures have no label.
+    /// Share of what the remover kept, at the end, whose pictures have no label. The newest samples, which it does not
+    /// choose from, do not count.
     pub unlabelled_share: Spread,
     /// The neighbours' accuracy along the stream, mean over seeds.
     pub curve: Vec<CurvePoint>,
@@ -95,6 +96,8 @@ pub struct CurvePoint {
     pub arrived: usize,
     /// Steps taken, mean.
     pub steps: f64,
+    /// The share of the most draws that an arrival was granted then, mean.
+    pub effort: f64,
     /// The neighbours' accuracy, mean.
     pub knn: f64,
     /// The probe's accuracy, mean.
@@ -226,11 +229,11 @@ impl Beside<'_> {
             seconds_to_90_percent: reached(|moment| moment.spent.as_secs_f64()),
             buffer_share: self.buffer_share(played),
             unlabelled_share: over(&|_, one| {
-                let without = one
-                    .kept
+                let long_term = &one.kept[..one.kept.len().saturating_sub(one.newest)];
+                let without = long_term
                     .iter()
                     .filter(|&&position| self.stream[position].label.is_none());
-                without.count() as f64 / one.kept.len().max(1) as f64
+                without.count() as f64 / long_term.len().max(1) as f64
             }),
             curve: curve(played),
             knn_final,
@@ -278,6 +281,7 @@ fn curve(played: &[Played]) -> Vec<CurvePoint> {
         CurvePoint {
             arrived: played[0].moments[at].arrived,
             steps: mean(&|moment| moment.step as f64),
+            effort: mean(&|moment| moment.effort),
             knn: mean(&|moment| moment.measured.knn.all),
             linear: mean(&|moment| moment.measured.linear.all),
         }

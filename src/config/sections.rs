@@ -239,7 +239,7 @@ impl Default for ReplayConfig {
         Self {
             bytes_max: 8 << 30,
             samples_max: 500_000,
-            remover: RemoverKind::Reservoir,
+            remover: RemoverKind::MinRedundancy,
             near_duplicates: NearDuplicates::Collapse,
             sampler: SamplerKind::Uniform,
             recent_share: 0.25,

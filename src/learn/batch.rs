@@ -10,7 +10,7 @@ use tch::{Device, Tensor};
 
 use super::LearnError;
 use super::augment::{Canvases, Recipe, Renderer, VIEWS, View, view_rng};
-use super::score::{self, ToScore};
+use super::score::{self, Asked, ToScore};
 use crate::ids::{SampleId, StreamName};
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::Draw;
@@ -29,8 +29,10 @@ pub struct Draft {
     pub draw: Draw,
     /// How much each counts.
     pub weights: Vec<f32>,
-    /// The places of the samples that the teacher is asked about, one repeated to fill their fixed number; none: empty.
-    pub to_score: Vec<usize>,
+    /// What the teacher is asked about beside the step: in each pass up to `pass` samples.
+    pub asked: Vec<Vec<Asked>>,
+    /// Samples of a pass.
+    pub pass: usize,
 }
 
 /// Two views of each of B pictures, ready for a step.
@@ -49,7 +51,7 @@ pub struct Batch {
     /// normalised, channels last.
     pub pixels: Pixels,
     /// What the teacher is asked about beside the step.
-    pub to_score: Option<ToScore>,
+    pub to_score: Vec<ToScore>,
 }
 
 /// The views of a batch, on their way to the device.
@@ -111,14 +113,7 @@ impl Drop for Buffer {
 
 /// The draft's pictures, and the views that are drawn of them: the first view of every picture, then the second.
 fn draw_views(draft: &Draft, recipe: &Recipe) -> Result<(Vec<ImageTile>, Vec<View>), ContentError> {
-    let tiles = draft
-        .draw
-        .samples
-        .iter()
-        .map(|sample| match Content::decode(&sample.content)? {
-            Content::Image(tile) => Ok(tile),
-        })
-        .collect::<Result<Vec<ImageTile>, ContentError>>()?;
+    let tiles = decoded(draft.draw.samples.iter().map(|sample| sample.content.as_slice()))?;
     let views = (0..VIEWS * tiles.len())
         .map(|index| {
             let (view, position) = (index / tiles.len(), index % tiles.len());
@@ -128,6 +123,15 @@ fn draw_views(draft: &Draft, recipe: &Recipe) -> Result<(Vec<ImageTile>, Vec<Vie
         })
         .collect();
     Ok((tiles, views))
+}
+
+/// The pictures in these contents.
+fn decoded<'a>(contents: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ImageTile>, ContentError> {
+    contents
+        .map(|content| match Content::decode(content)? {
+            Content::Image(tile) => Ok(tile),
+        })
+        .collect()
 }
 
 /// Seed of views that are the same every time that a picture is asked.
@@ -236,7 +240,7 @@ fn hand_out(
     device: Device,
 ) {
     // Buffers of both sizes go home to their own.
-    let (of_step, of_scores) = (Home::new(), Home::new());
+    let (of_step, of_scores) = (Home::new(1), Home::new(score::PASSES_MAX));
     let pixels = |home: &Home, tiles: Vec<ImageTile>, views: Vec<View>| {
         if device.is_cuda() {
             return Pixels::on_device(Canvases::new(&tiles), views);
@@ -246,43 +250,37 @@ fn hand_out(
         })
     };
     for draft in drafts {
-        let batch = draw_views(&draft, &recipe).map(|(tiles, views)| {
+        let of_pass = |asked: &Vec<Asked>| -> Result<ToScore, ContentError> {
+            let tiles = decoded(asked.iter().map(|asked| asked.content.as_slice()))?;
+            let shown = || (0..draft.pass).map(|place| place % tiles.len());
+            let views = score::fixed_views(
+                &shown()
+                    .map(|place| (asked[place].id, &tiles[place]))
+                    .collect::<Vec<_>>(),
+                &recipe,
+            );
+            Ok(ToScore {
+                ids: asked.iter().map(|asked| (asked.id, asked.fresh)).collect(),
+                thumbnails: tiles.iter().map(score::thumbnail).collect(),
+                count: draft.pass,
+                px: recipe.px,
+                pixels: pixels(&of_scores, shown().map(|place| tiles[place].clone()).collect(), views),
+            })
+        };
+        let batch = draw_views(&draft, &recipe).and_then(|(tiles, views)| {
             let samples = &draft.draw.samples;
-            let to_score = (!draft.to_score.is_empty()).then(|| {
-                let shown: Vec<_> = draft
-                    .to_score
-                    .iter()
-                    .map(|place| (samples[*place].id, &tiles[*place]))
-                    .collect();
-                let fixed = score::fixed_views(&shown, &recipe);
-                let ids = score::named(samples, &draft.to_score);
-                ToScore {
-                    thumbnails: shown[..ids.len()]
-                        .iter()
-                        .map(|(_, tile)| score::thumbnail(tile))
-                        .collect(),
-                    ids,
-                    count: shown.len(),
-                    px: recipe.px,
-                    pixels: pixels(
-                        &of_scores,
-                        shown.into_iter().map(|(_, tile)| tile.clone()).collect(),
-                        fixed,
-                    ),
-                }
-            });
-            Batch {
+            Ok(Batch {
                 step: draft.step,
                 ids: samples.iter().map(|sample| sample.id).collect(),
                 replayed: samples
                     .iter()
                     .map(|sample| f32::from(u8::from(sample.visits > 0)))
                     .collect(),
-                weights: draft.weights,
                 px: recipe.px,
                 pixels: pixels(&of_step, tiles, views),
-                to_score,
-            }
+                to_score: draft.asked.iter().map(of_pass).collect::<Result<_, _>>()?,
+                weights: draft.weights.clone(),
+            })
         });
         if batches.send(batch).is_err() {
             return;
@@ -297,9 +295,10 @@ struct Home {
 }
 
 impl Home {
-    fn new() -> Self {
+    /// For a batch that has so many of them.
+    fn new(of_batch: usize) -> Self {
         // One more than can be ready: the learner works on one.
-        let (home, spare) = bounded(BATCH_QUEUE_MAX + 2);
+        let (home, spare) = bounded((BATCH_QUEUE_MAX + 2) * of_batch);
         Self { home, spare }
     }
 

@@ -20,6 +20,7 @@ use crate::config::LearningConfig;
 use crate::curiosity::Curiosity;
 use crate::disk;
 use crate::durable::{self, DurableError};
+use crate::ids::SampleId;
 use crate::model::{Architecture, Pretrained, weights};
 
 /// The version of the layout that this curiod writes and reads.
@@ -62,6 +63,8 @@ pub(super) struct Cursors {
     /// Samples that the learner's steps took, so that a network is given its draws, whatever an earlier one or a step that
     /// a kill undid had drawn.
     pub(super) drawn: u64,
+    /// The newest arrival that the teacher was asked about.
+    pub(super) sighted: Option<SampleId>,
     /// Running means of errors.
     pub(super) surprise: Surprise,
     /// How many draws arrivals are granted.

@@ -208,8 +208,17 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             };
             self.under_way
                 .push_back(draw.samples.iter().map(|sample| sample.visits == 0).collect());
+            // Whoever arrives is scored before the remover may look at it: it compares only what is scored.
+            let arrived = self
+                .replay
+                .sight(self.cursors.sighted, score::arrivals_max(self.batch))?;
+            if let Some(newest) = arrived.last() {
+                self.cursors.sighted = Some(newest.id);
+            }
+            let pass = score::count(self.batch);
             self.augmenters.send(Draft {
-                to_score: score::due(&draw.samples, step, score::count(self.batch)),
+                asked: score::asked(&arrived, &draw.samples, step, pass),
+                pass,
                 step,
                 seed,
                 draw,
@@ -222,16 +231,18 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
     /// Takes the step of the oldest batch under way.
     fn learn(&mut self, first_visits: Vec<bool>) -> Result<(), LearnError> {
         let mut batch = self.augmenters.receive()?;
-        let to_score = batch.to_score.take();
+        let to_score = std::mem::take(&mut batch.to_score);
         let turn = self.turns.take();
         let start = Instant::now();
         let alignment = self.setup.config.alignment_max * self.cursors.anchor.share();
         let report = self.learner.step(batch, alignment)?;
         // A step that failed has shown nothing; its samples are due again.
-        let scored = match to_score {
-            Some(to_score) if !report.evidence.is_empty() => self.learner.score(to_score)?,
-            _ => Vec::new(),
-        };
+        let mut scored = Vec::new();
+        if !report.evidence.is_empty() {
+            for pass in to_score {
+                scored.extend(self.learner.score(pass)?);
+            }
+        }
         let now = Instant::now();
         drop(turn);
         self.pace.step(now, now - start);

@@ -12,20 +12,24 @@ use super::pairs::{deviation, unit};
 use crate::curiosity::{Scored, THUMBNAIL_PX, Thumbnail};
 use crate::ids::SampleId;
 use crate::model::Encoder;
-use crate::replay::{Drawn, EMBEDDING_DIM, Embedding, Score};
+use crate::replay::{Drawn, EMBEDDING_DIM, Embedding, Score, Sighted};
 use crate::rng::{self, Rng};
 use crate::sample::ImageTile;
 
-/// Steps after which a score is asked for again: the teacher of then is another network.
-const STALE_STEPS: u64 = 500;
+/// A score is asked for again when the teacher has taken a quarter as many steps as it had then, for then it is another
+/// network; a young one soon, an old one after the most of these.
+const STALE_STEPS: std::ops::RangeInclusive<u64> = 50..=500;
 
-/// The least samples of a step that are scored, where any are.
+/// The least samples of a pass.
 const COUNT_MIN: usize = 8;
 
-/// One of so many samples of a batch is scored: the teacher's pass over three views of each costs a twentieth of a step.
+/// A pass is over so many times fewer samples than a batch: with three views of each it costs a twentieth of a step.
 const ONE_IN: usize = 8;
 
-/// Visits up to which a sample without a score has just arrived. One with more has lost its score in a restart.
+/// Passes of a step at most: with more arrivals than that those that wait longest are passed over, until they are drawn.
+pub(super) const PASSES_MAX: usize = 4;
+
+/// Visits up to which a sample without a score has just arrived.
 const FRESH_VISITS: u32 = 3;
 
 /// Seed of the fixed views.
@@ -37,38 +41,69 @@ const PROJECTION_SEED: u64 = 0x7465_6163_6865_7221;
 /// Views of each sample: two random ones, whose difference is the error, and the clean one.
 const SCORE_VIEWS: usize = VIEWS + 1;
 
-/// How many samples a step scores, where any are due.
+/// How many samples the teacher is asked about at once, where it is asked.
 pub(super) fn count(batch: usize) -> usize {
     COUNT_MIN.max(batch / ONE_IN)
 }
 
-/// The places in a draw of the samples that are scored in this step: those that never were first, then those whose score
-/// is the oldest. `count` of them, repeated where fewer are due; none where none is due.
-pub(super) fn due(samples: &[Drawn], step: u64, count: usize) -> Vec<usize> {
-    let mut due: Vec<(u64, SampleId, usize)> = samples
+/// How many arrivals a step asks about, at most.
+pub(super) fn arrivals_max(batch: usize) -> usize {
+    PASSES_MAX * count(batch)
+}
+
+/// A sample that the teacher is asked about.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// The sample.
+    pub id: SampleId,
+    /// Its content, `Content::encode`d.
+    pub content: Vec<u8>,
+    /// Whether it has just arrived.
+    pub fresh: bool,
+}
+
+/// What a step asks the teacher about, `count` samples at once: what has arrived and was never scored, then of the samples
+/// that were drawn those that have no score, then those whose score is the oldest, as far as they fill the last pass.
+pub(super) fn asked(arrived: &[Sighted], drawn: &[Drawn], step: u64, count: usize) -> Vec<Vec<Asked>> {
+    let arrivals = arrived.iter().map(|sighted| Asked {
+        id: sighted.id,
+        content: sighted.content.clone(),
+        fresh: is_fresh(sighted.visits),
+    });
+    let mut asked: Vec<Asked> = arrivals.collect();
+    let mut due: Vec<(u64, &Drawn)> = drawn
         .iter()
-        .enumerate()
-        .filter_map(|(place, sample)| {
+        .filter(|sample| arrived.iter().all(|sighted| sighted.id != sample.id))
+        .filter_map(|sample| {
             // A score of a step that is yet to come is of before a restart from an older checkpoint: it is asked for again.
             let asked = match sample.scored_at {
                 None => 0,
-                Some(at) if at > step || step - at > STALE_STEPS => at.saturating_add(1),
+                Some(at) if at > step || step - at > stale_after(at) => at.saturating_add(1),
                 Some(_) => return None,
             };
-            Some((asked, sample.id, place))
+            Some((asked, sample))
         })
         .collect();
-    due.sort_unstable();
+    due.sort_by_key(|(asked, sample)| (*asked, sample.id));
     // The same sample may be drawn twice.
-    due.dedup_by_key(|(asked, id, _)| (*asked, *id));
-    let places = due.into_iter().map(|(_, _, place)| place).take(count);
-    let places: Vec<usize> = places.collect();
-    places
-        .iter()
-        .copied()
-        .cycle()
-        .take(if places.is_empty() { 0 } else { count })
-        .collect()
+    due.dedup_by_key(|(_, sample)| sample.id);
+    let room = asked.len().max(1).next_multiple_of(count) - asked.len();
+    asked.extend(due.into_iter().take(room).map(|(_, sample)| Asked {
+        id: sample.id,
+        content: sample.content.clone(),
+        fresh: sample.scored_at.is_none() && is_fresh(sample.visits),
+    }));
+    asked.chunks(count).map(<[Asked]>::to_vec).collect()
+}
+
+/// The steps after which a score of this step is stale.
+fn stale_after(at: u64) -> u64 {
+    (at / 4).clamp(*STALE_STEPS.start(), *STALE_STEPS.end())
+}
+
+/// Whether a sample without a score has just arrived. One with more visits has lost its score in a restart.
+fn is_fresh(visits: u32) -> bool {
+    visits <= FRESH_VISITS
 }
 
 /// Samples on their way to the teacher.
@@ -77,25 +112,12 @@ pub struct ToScore {
     pub ids: Vec<(SampleId, bool)>,
     /// Small grey pictures of the same samples.
     pub thumbnails: Vec<Thumbnail>,
-    /// Samples that are rendered.
+    /// Samples that are rendered: always as many, some of them again where fewer are asked about.
     pub count: usize,
     /// Pixels of each side of a view.
     pub px: u32,
     /// The views: the first view of every sample, then the second, then the clean one.
     pub pixels: Pixels,
-}
-
-/// What is scored of a draw, but for the pixels.
-pub(super) fn named(samples: &[Drawn], places: &[usize]) -> Vec<(SampleId, bool)> {
-    let mut ids: Vec<(SampleId, bool)> = Vec::with_capacity(places.len());
-    for sample in places.iter().map(|place| &samples[*place]) {
-        if ids.iter().any(|(id, _)| *id == sample.id) {
-            break;
-        }
-        let is_fresh = sample.scored_at.is_none() && sample.visits <= FRESH_VISITS;
-        ids.push((sample.id, is_fresh));
-    }
-    ids
 }
 
 /// The fixed views of these samples' pictures, in the order of [`ToScore::pixels`].
@@ -243,6 +265,14 @@ mod tests {
         }
     }
 
+    fn sighted(id: u64) -> Sighted {
+        Sighted {
+            id: SampleId(id),
+            content: Vec::new(),
+            visits: 0,
+        }
+    }
+
     #[test]
     fn those_never_scored_come_first_then_the_oldest_scores_and_young_ones_wait() {
         let samples = [
@@ -254,18 +284,20 @@ mod tests {
             drawn(5, None),
             drawn(6, Some(2_000)),
         ];
-        let ids = |places: &[usize]| named(&samples, places);
-        let plain = |places: &[usize]| ids(places).iter().map(|(id, _)| id.0).collect::<Vec<_>>();
-        assert_eq!(plain(&due(&samples, 1_000, 3)), [3, 5, 4]);
-        let padded = due(&samples, 1_000, 8);
-        assert_eq!((padded.len(), plain(&padded)), (8, vec![3, 5, 4, 2, 6]));
-        assert_eq!(ids(&padded)[0], (SampleId(3), true));
-        assert_eq!(
-            ids(&padded)[1],
-            (SampleId(5), false),
-            "many visits and no score: it lost it"
-        );
-        assert!(due(&samples[..1], 1_000, 8).is_empty());
+        let ids = |passes: &[Vec<Asked>]| -> Vec<Vec<u64>> {
+            let of = |pass: &Vec<Asked>| pass.iter().map(|asked| asked.id.0).collect();
+            passes.iter().map(of).collect()
+        };
+        assert_eq!(ids(&asked(&[], &samples, 1_000, 3)), [[3, 5, 4]]);
+        let all = asked(&[], &samples, 1_000, 8);
+        assert_eq!(ids(&all), [[3, 5, 4, 2, 6]]);
+        assert!(all[0][0].fresh, "few visits and no score: it has just arrived");
+        assert!(!all[0][1].fresh, "many visits and no score: it lost it");
+        assert!(asked(&[], &samples[..1], 1_000, 8).is_empty());
+        // What has arrived comes before what was drawn, which fills the last pass.
+        let arrived = [7, 8, 3].map(sighted);
+        assert_eq!(ids(&asked(&arrived, &samples, 1_000, 2)), [vec![7, 8], vec![3, 5]]);
+        assert_eq!(ids(&asked(&arrived[..2], &samples, 1_000, 2)), [[7, 8]]);
         assert_eq!((count(8), count(256)), (8, 32));
     }
 

@@ -63,7 +63,7 @@ fn batch_of(step: u64, values: Vec<f32>) -> Batch {
         replayed: vec![1.0; BATCH],
         px: PX,
         pixels: Pixels::with_home(values, drop),
-        to_score: None,
+        to_score: Vec::new(),
     }
 }
 

@@ -185,6 +185,14 @@ impl Curator {
         (!is_newest).then_some(oldest)
     }
 
+    /// The newest samples that came after this one, oldest first; all of them where it is yet to come, for then the buffer
+    /// was begun anew.
+    pub(super) fn newest_after(&self, after: Option<SampleId>) -> impl Iterator<Item = SampleId> {
+        let after = after.filter(|after| self.newest.back().is_some_and(|newest| *after <= newest.id));
+        let first = after.map_or(0, |after| self.newest.partition_point(|newest| newest.id <= after));
+        self.newest.range(first..).map(|newest| newest.id)
+    }
+
     /// A sample's priority has changed.
     pub(super) fn update(&mut self, id: SampleId, priority: Priority) {
         self.sampler.update(id, priority);

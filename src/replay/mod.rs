@@ -234,6 +234,39 @@ impl ReplayBuffer {
         Ok(Draw { samples })
     }
 
+    /// The oldest of the newest samples that have no score and came after this one, `max` at most. The remover can not yet
+    /// choose any of them.
+    pub fn sight(&self, after: Option<SampleId>, max: usize) -> Result<Vec<Sighted>, ReplayError> {
+        let sighted: Vec<(SampleId, u32)> = {
+            let memory = self.store.memory.lock();
+            let unscored = |id: SampleId| {
+                let signals = memory.contents.samples.get(&id.0)?.signals;
+                signals.score.is_none().then_some((id, signals.visits))
+            };
+            memory
+                .curator
+                .newest_after(after)
+                .filter_map(unscored)
+                .take(max)
+                .collect()
+        };
+        let ids: Vec<SampleId> = sighted.iter().map(|(id, _)| *id).collect();
+        let contents = self.read_many(&ids)?;
+        // What was evicted or found damaged meanwhile has nothing to show.
+        let with = sighted.into_iter().zip(contents);
+        Ok(with
+            .filter_map(|((id, visits), content)| {
+                let content = content?;
+                Some(Sighted { id, content, visits })
+            })
+            .collect())
+    }
+
+    /// How many samples are the newest, which the remover does not choose from.
+    pub fn newest_len(&self) -> usize {
+        self.store.memory.lock().curator.newest_after(None).count()
+    }
+
     /// Samples that can be drawn now.
     pub fn drawable(&self) -> usize {
         self.store.memory.lock().curator.len()

@@ -204,6 +204,17 @@ pub struct Drawn {
     pub scored_at: Option<u64>,
 }
 
+/// A sample that has arrived and is not scored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sighted {
+    /// The sample.
+    pub id: SampleId,
+    /// Its content, `Content::encode`d.
+    pub content: Vec<u8>,
+    /// How often a step has used it.
+    pub visits: u32,
+}
+
 /// A batch of samples, drawn with replacement.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Draw {

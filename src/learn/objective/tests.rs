@@ -80,7 +80,7 @@ fn batch(setup: &LearnerSetup, step: u64) -> Batch {
         replayed: vec![1.0; BATCH],
         px: PX,
         pixels: Pixels::with_home(values, drop),
-        to_score: None,
+        to_score: Vec::new(),
     }
 }
 

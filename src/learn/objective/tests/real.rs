@@ -126,7 +126,7 @@ fn beats_the_random_encoder(what: (ObjectiveKind, Architecture, bool), batch: us
             replayed: vec![1.0; batch],
             px: PX,
             pixels: Pixels::with_home(values, drop),
-            to_score: None,
+            to_score: Vec::new(),
         };
         let report = learner.step(views, 0.0);
         losses.push(report.unwrap().loss);
