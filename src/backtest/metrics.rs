@@ -100,6 +100,9 @@ impl Spread {
 
     /// Half the width of the 95 % confidence interval of the mean (Student's t); infinite for one seed.
     pub fn half_width(&self) -> f64 {
+        if self.values.len() < 2 {
+            return f64::INFINITY;
+        }
         student_t_975(self.values.len().saturating_sub(1)) * self.std / (self.values.len() as f64).sqrt()
     }
 }

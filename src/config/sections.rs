@@ -165,10 +165,10 @@ impl Default for IngestConfig {
 #[serde(rename_all = "snake_case")]
 pub enum RemoverKind {
     /// Every sample ever taken is kept with the same probability (Vitter 1985, algorithm R).
-    #[default]
     Reservoir,
     /// Of the closest pair in teacher space, among a random part of the samples, the one with less to teach (MinRed,
     /// Purushwalkam et al. 2022).
+    #[default]
     MinRedundancy,
     /// The oldest.
     Fifo,
@@ -245,7 +245,7 @@ impl Default for ReplayConfig {
             recent_share: 0.25,
             recent_samples: 1_024,
             draws_per_sample: 200.0,
-            draws_per_sample_min: 40.0,
+            draws_per_sample_min: 20.0,
         }
     }
 }

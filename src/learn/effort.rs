@@ -3,7 +3,7 @@
 //! sample; what was granted is never taken back.
 //!
 //! Progress is read off the loss: two running means of it, a fast and a slow one; while the loss falls the fast one is
-//! below the slow one. Surprise is read off what is seen for the first time: its error over everything's. A drift that is
+//! below the slow one, by more than chance makes of a loss that only scatters. Surprise is read off what is seen for the first time: its error over everything's. A drift that is
 //! noticed counts as full surprise. Whatever is larger sets the effort; it falls slowly and rises at once.
 
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,12 @@ const SLOW: f64 = 0.0025;
 /// The relative gap between the means from which the effort is full: the loss falls by a hundredth in some 350 steps.
 const FULL_PROGRESS: f64 = 0.01;
 
-/// The gap below which nothing is learnt any more: what noise makes of it.
+/// The gap below which nothing is learnt any more, even where the loss does not scatter.
 const NO_PROGRESS: f64 = 0.001;
+
+/// The standard deviation of the difference of the means over that of the loss, where the loss only scatters:
+/// `sqrt(f / (2 - f) + s / (2 - s) - 2 f s / (f + s - f s))`.
+const SCATTER: f64 = 0.083;
 
 /// First errors over all errors from which the effort is full, and below which arrivals are no news.
 const FULL_SURPRISE: f64 = 1.3;
@@ -35,6 +39,9 @@ const STEPS_MIN: u64 = 400;
 pub(super) struct Effort {
     fast: f64,
     slow: f64,
+    /// Of the loss around the fast mean.
+    #[serde(default)]
+    variance: f64,
     steps: u64,
     share: f64,
     /// Arrivals that were accounted for.
@@ -50,6 +57,7 @@ impl Default for Effort {
         Self {
             fast: 0.0,
             slow: 0.0,
+            variance: 0.0,
             steps: 0,
             share: 1.0,
             arrived: 0,
@@ -84,7 +92,11 @@ impl Effort {
         }
         // The plain mean at first, so that the first losses do not linger.
         let rate = |rate: f64| rate.max(1.0 / (self.steps + 1) as f64);
-        self.fast += rate(FAST) * (loss - self.fast);
+        let off = loss - self.fast;
+        self.fast += rate(FAST) * off;
+        if self.steps > 0 {
+            self.variance += rate(FAST) * (off * off - self.variance);
+        }
         self.slow += rate(SLOW) * (loss - self.slow);
         self.steps += 1;
     }
@@ -116,8 +128,10 @@ impl Effort {
         if self.steps < STEPS_MIN {
             return 1.0;
         }
-        let gap = (self.slow - self.fast) / self.slow.abs().max(f64::MIN_POSITIVE);
-        ((gap - NO_PROGRESS) / (FULL_PROGRESS - NO_PROGRESS)).clamp(0.0, 1.0)
+        let loss = self.slow.abs().max(f64::MIN_POSITIVE);
+        let chance = SCATTER * self.variance.max(0.0).sqrt() / loss;
+        let gap = (self.slow - self.fast) / loss - chance.max(NO_PROGRESS);
+        (gap / (FULL_PROGRESS - NO_PROGRESS)).clamp(0.0, 1.0)
     }
 }
 
@@ -158,6 +172,21 @@ mod tests {
         effort.arrive(6_000, BOUNDS, None, 0);
         let each = (effort.granted() - before) / 1_000.0;
         assert!((2.0..5.0).contains(&each), "{each}");
+    }
+
+    #[test]
+    fn a_loss_that_only_scatters_is_no_progress_however_much_it_does() {
+        let mut rng = crate::rng::for_step(9, 0, 0);
+        let mut effort = Effort::default();
+        let (mut shares, mut asked) = (0.0, 0.0);
+        for step in 0..20_000u64 {
+            effort.step(2.0 + crate::rng::unit(&mut rng) - 0.5);
+            effort.arrive(step, BOUNDS, Some(1.0), 0);
+            if step > 4_000 {
+                (shares, asked) = (shares + effort.progress(), asked + 1.0);
+            }
+        }
+        assert!(shares / asked < 0.15, "{}", shares / asked);
     }
 
     #[test]

@@ -4,25 +4,26 @@
 //! first two batches after one may differ from those of a run that went on.)
 
 mod alerts;
+mod care;
+mod keep;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tracing::{debug, error, info, warn};
+use tracing::debug;
 
 use super::anchor;
-use super::batch::{self, Augmenters, Draft, importance};
+use super::batch::{Augmenters, Draft, importance};
 use super::checkpoint::{Checkpoints, Cursors};
-use super::decline::Remedy;
 use super::objective::recipe;
 use super::pace::Pace;
 use super::score;
 use super::thread::{Activity, Candidate, LearnSetup, Shared};
-use super::{DeviceTurns, Health, LearnError, Learner, LearnerSetup, StepReport};
+use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport};
 use crate::config::SamplerKind;
-use crate::disk::{self, DiskGate};
-use crate::ids::{SampleId, SourceHash};
+use crate::disk::DiskGate;
+use crate::ids::SourceHash;
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::ReplayBuffer;
 use crate::rng;
@@ -30,9 +31,6 @@ use crate::torch;
 
 /// How long a learner with nothing to do sleeps before it looks again.
 const IDLE: Duration = Duration::from_millis(200);
-
-/// Share of the learning rate below which a learner that fails again and again is given up: eight recoveries.
-const RATE_SHARE_MIN: f64 = 1.0 / 256.0;
 
 /// The learner with everything around it.
 pub(super) struct Loop<Deliver> {
@@ -274,135 +272,6 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             self.hand_over()?;
         }
         Ok(())
-    }
-
-    /// Asks the oldest pictures of the exam whether something is being forgotten.
-    fn ask_anchors(&mut self) -> Result<(), LearnError> {
-        let ids = self.replay.oldest_exam(anchor::ANCHORS);
-        let contents = self.replay.read_many(&ids)?;
-        let there: Vec<(SampleId, Vec<u8>)> = ids
-            .into_iter()
-            .zip(contents)
-            .filter_map(|(id, content)| Some((id, content?)))
-            .collect();
-        if there.len() == anchor::ANCHORS {
-            let views = batch::fixed_views(&there, self.setup.spec.image_px)?;
-            let losses = self.learner.ask(views, there.len())?;
-            self.cursors
-                .anchor
-                .observe(there.into_iter().map(|(id, _)| id).collect(), losses);
-        }
-        Ok(())
-    }
-
-    /// Mends a network that is declining.
-    fn look_after(&mut self, health: &Health) -> Result<(), LearnError> {
-        let step = self.learner.steps();
-        match self.cursors.decline.observe(health) {
-            Remedy::None => {}
-            Remedy::Restore => {
-                warn!(stream = %self.setup.stream, step, spread = health.spread, rank = health.rank,
-                    hint = "none if rare; else lower learning.learning_rate, or choose another learning.objective",
-                    "the network collapsed: its embeddings hardly differ");
-                self.shared.state.lock().collapses += 1;
-                self.recover()?;
-            }
-            Remedy::ShrinkAndPerturb => {
-                self.learner.shrink_and_perturb()?;
-                self.shared.state.lock().shrinks += 1;
-                info!(stream = %self.setup.stream, step, dormant = health.dormant,
-                    "shrank the weights towards fresh ones: too many units had stopped to answer");
-            }
-        }
-        Ok(())
-    }
-
-    /// Back to the last good checkpoint, at half the rate. Steps go on counting: the same batches would fail again.
-    fn recover(&mut self) -> Result<(), LearnError> {
-        let rate_share = self.learner.rate_share / 2.0;
-        if rate_share < RATE_SHARE_MIN {
-            return Err(LearnError::Diverged {
-                step: self.learner.step,
-            });
-        }
-        let (mut learner, _) = self.checkpoints.restore_sound(&self.learner.setup)?;
-        let (step, from) = (self.learner.step, learner.step);
-        warn!(stream = %self.setup.stream, step, from, rate_share,
-            hint = "none if rare; else lower learning.learning_rate, or set learning.precision to \"fp32\"",
-            "went back to the last good checkpoint");
-        learner.go_on_from(&self.learner, rate_share);
-        self.learner = learner;
-        Ok(())
-    }
-
-    fn hand_over(&mut self) -> Result<(), LearnError> {
-        let step = self.learner.steps();
-        self.candidate_step = step;
-        if !self.learner.is_finite()? {
-            warn!(stream = %self.setup.stream, step,
-                hint = "lower learning.learning_rate, or set learning.precision to \"fp32\"",
-                "made no candidate: its weights are no numbers");
-            return Ok(());
-        }
-        self.cursors.next_candidate = step + self.setup.publication.candidate_steps + step / 4;
-        let (student, teacher) = self.learner.weights()?;
-        info!(stream = %self.setup.stream, step, loss = self.learner.loss(), "handed over a candidate");
-        (self.deliver)(Candidate {
-            stream: self.setup.stream.clone(),
-            step,
-            spec: self.setup.spec,
-            student,
-            teacher,
-            decoders: self.learner.decoders()?,
-            watermark: self.replay.newest(),
-            loss: self.learner.loss(),
-        });
-        Ok(())
-    }
-
-    /// Writes a checkpoint when there is something new and sound to keep. One that can not be written, as on a full disk, is
-    /// tried again later.
-    fn checkpoint(&mut self) -> Result<(), LearnError> {
-        let step = self.learner.steps();
-        if step <= self.saved_step || !self.learner.is_finite()? {
-            return Ok(());
-        }
-        let failure = match self.checkpoints.save(&self.learner, &self.cursors) {
-            Ok(()) => {
-                self.saved_step = step;
-                info!(stream = %self.setup.stream, step, "wrote a checkpoint");
-                None
-            }
-            Err(error) => {
-                error!(stream = %self.setup.stream, step, %error,
-                    hint = "free space on the disk of state_dir, and look at its owner and health; it is tried again",
-                    "failed to write a checkpoint; learning goes on");
-                Some(error.to_string())
-            }
-        };
-        let mut state = self.shared.state.lock();
-        state.checkpoint_failures += u64::from(failure.is_some());
-        state.checkpoint_failure = failure;
-        Ok(())
-    }
-
-    /// Whether enough of the disk is free for a checkpoint; says so when that changes.
-    fn disk_has_room(&mut self) -> bool {
-        // A disk that does not tell is written to, and says then what it has.
-        let free = disk::free_bytes(&self.setup.checkpoints).unwrap_or(u64::MAX);
-        let paused = self.disk.judge(free);
-        let (stream, mut state) = (&self.setup.stream, self.shared.state.lock());
-        match (&state.checkpoints_paused, &paused) {
-            (None, Some(reason)) => warn!(
-                %stream, reason,
-                hint = "free space on the disk of state_dir; learning and queries go on, a kill loses what was learnt since the last checkpoint",
-                "paused the checkpoints"
-            ),
-            (Some(_), None) => info!(%stream, "resumed the checkpoints"),
-            _ => {}
-        }
-        state.checkpoints_paused = paused;
-        state.checkpoints_paused.is_none()
     }
 
     fn tell(&mut self, activity: Activity) {

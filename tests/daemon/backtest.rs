@@ -13,6 +13,7 @@ use crate::harness::curiod;
 
 const LABELS: u32 = 4;
 const OF_EACH: u32 = 40;
+const UNLABELLED: u32 = 8;
 
 /// Pictures of four kinds of stripes, kind after kind, a quarter of them left out for scoring, and their manifest.
 fn archive(folder: &Path) {
@@ -32,6 +33,13 @@ fn archive(folder: &Path) {
             writeln!(manifest, "{name},stripes {label},{split},x").unwrap();
         }
     }
+    // Some that arrive with the others and that nobody gave a label.
+    for number in 0..UNLABELLED {
+        let plain = RgbImage::from_pixel(32, 32, Rgb([(number * 9) as u8, 0, 99]));
+        plain.save(folder.join(format!("plain-{number}.png"))).unwrap();
+        writeln!(manifest, "plain-{number}.png,,train,x").unwrap();
+    }
+    manifest += "plain-0.png,,test,x\n";
     fs::write(folder.join("broken.png"), b"no picture").unwrap();
     manifest += "broken.png,stripes 0,train,x\nabsent.png,stripes 0,train,x\n";
     fs::write(folder.join("order.csv"), manifest).unwrap();
@@ -79,7 +87,8 @@ fn a_backtest_plays_every_arm_and_leaves_only_what_was_asked_for() {
             out.to_str().unwrap(),
         ],
     ));
-    assert_eq!(report["stream"]["pictures"], 3 * LABELS * OF_EACH / 4);
+    assert_eq!(report["stream"]["pictures"], 3 * LABELS * OF_EACH / 4 + UNLABELLED);
+    assert_eq!(report["stream"]["labels"], LABELS, "no label is none of them");
     assert_eq!(report["stream"]["asked"], LABELS * OF_EACH / 4);
     assert_eq!(report["stream"]["passed_over"], 2, "the broken and the absent file");
     let arms = report["arms"].as_object().unwrap();

@@ -42,6 +42,41 @@ fn a_draw_never_holds_a_sample_of_the_exam() {
 }
 
 #[test]
+fn each_arrival_is_sighted_once_while_the_remover_can_not_choose_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let buffer = open(
+        dir.path(),
+        &ReplayConfig {
+            recent_samples: 8,
+            ..config(1 << 30)
+        },
+    );
+    buffer.insert(sources(0..20, 50)).unwrap();
+    buffer.insert(vec![exam_source(90, 50)]).unwrap();
+    let ids = |sighted: &[Sighted]| sighted.iter().map(|it| it.id.0).collect::<Vec<_>>();
+    let first = buffer.sight(None, 5).unwrap();
+    assert_eq!(
+        ids(&first),
+        [13, 14, 15, 16, 17],
+        "those before are no longer among the eight newest"
+    );
+    assert_eq!(first[0].content, content(12, 50));
+    let rest = buffer.sight(Some(first[4].id), 5).unwrap();
+    assert_eq!(ids(&rest), [18, 19, 20], "and nothing of the exam");
+    assert!(buffer.sight(Some(rest[2].id), 5).unwrap().is_empty());
+    // What has a score need not be asked about.
+    let score = Score {
+        error: 0.5,
+        embedding: Embedding([1; EMBEDDING_DIM]),
+        step: 3,
+    };
+    buffer.score(&[(SampleId(14), score)]);
+    assert_eq!(ids(&buffer.sight(None, 3).unwrap()), [13, 15, 16]);
+    // Sighted by a learner whose buffer was begun anew: there is no such sample yet.
+    assert_eq!(ids(&buffer.sight(Some(SampleId(10_000)), 2).unwrap()), [13, 15]);
+}
+
+#[test]
 fn draws_after_reopening_are_those_of_a_buffer_that_was_never_closed() {
     let small = |sampler| ReplayConfig {
         sampler,
