@@ -1,5 +1,5 @@
 //! Learning that lasts: does what curiod does by itself keep what it learnt where a stream makes that hard? Each stream of
-//! `streams/mod.rs` is played through `curiod::backtest` by the arms, at equal compute, and its report is printed and kept.
+//! `streams/mod.rs` is played through `curiod::backtest` by the arms, at equal compute (curiod's effort may take less), and its report is printed and kept.
 //!
 //!   CURIOD_TEST_DATA=... cargo bench --bench lasting -- [STREAM...] [--arms A,B] [--arm NAME=KEY=VALUE,...]
 //!       [--seeds 3] [--steps N] [--scored N] [--threads 0] [--set KEY=VALUE] [--out DIR]

@@ -1,7 +1,7 @@
 //! The archive that a backtest plays: pictures in an order, and the labels that score what was learnt of them.
 //! Always true: labels are for scoring alone; nothing of this room hands one to the buffer or the learner.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -98,14 +98,19 @@ impl Archive {
         let mut files = Files::open(&setup.data)?;
         let mut archive = Self::default();
         let (mut numbers, mut seen) = (BTreeMap::<String, usize>::new(), HashMap::<usize, usize>::new());
-        let (mut tile_bytes, mut parts) = (0, Vec::new());
+        let (mut tile_bytes, mut parts, mut hashes) = (0, Vec::new(), HashSet::new());
         for line in lines {
             let loaded = files.read(&line.path).and_then(|bytes| {
                 let tile =
                     image::decode(&bytes, &setup.limits, setup.image_px).map_err(|rejection| rejection.to_string())?;
                 Ok((SourceHash::of(&bytes), bytes.len() as u64, tile))
             });
-            let (hash, bytes, tile) = match loaded {
+            // The same file twice would be known and asked at once, or arrive and be refused by the buffer.
+            let new = loaded.and_then(|loaded| match hashes.insert(loaded.0) {
+                true => Ok(loaded),
+                false => Err("the same content as an earlier file".to_owned()),
+            });
+            let (hash, bytes, tile) = match new {
                 Ok(loaded) => loaded,
                 Err(why) => {
                     archive.passed_over.push((line.path, why));

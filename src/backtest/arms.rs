@@ -1,6 +1,6 @@
 //! Arms: what is compared. Each is a whole configuration of a stream, so that it runs through the daemon's own code.
-//! Always true: all trained arms have the same network, objective, schedule and number of steps; they differ in what is
-//! kept, what is replayed, and what is named in their own settings.
+//! Always true: all trained arms have the same network, objective, schedule and most steps; they differ in what is kept,
+//! what is replayed, and what is named in their own settings. Only the daemon's own effort may take fewer steps.
 
 use super::BacktestError;
 use crate::config::{LearningConfig, NearDuplicates, RemoverKind, ReplayConfig, SamplerKind, StreamConfig};

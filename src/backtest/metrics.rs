@@ -1,33 +1,31 @@
 //! What a stream did to a model, in numbers: forgetting, transfer, and how two arms compare. Pure.
 //! Always true: accuracies are shares, 0 to 1; `accuracy[i][j]` was measured after experience `i` on what experience `j`
-//! brought.
+//! brought, and is NaN where that brought nothing of its own, for then there is nothing to forget.
 
 use serde::Serialize;
 
-/// Mean over all experiences but the last of the best accuracy that was had since it was learnt, less the last one
-/// (Chaudhry et al. 2018, equation 3).
+/// Mean over all experiences but the last of the best accuracy that was had before the last, since it was learnt, less the
+/// last one (Chaudhry et al. 2018, equation 3). Below zero: better than ever.
 pub fn forgetting_max_last(accuracy: &[Vec<f64>]) -> f64 {
-    forgetting(accuracy, |own| own.iter().copied().fold(f64::NEG_INFINITY, f64::max))
+    mean_or_zero(&lost(accuracy, |own| {
+        own.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    }))
 }
 
 /// Mean over all experiences but the last of the accuracy right after it was learnt, less the last one (Avalanche's
 /// `Forgetting`; the negative of backward transfer in Lopez-Paz and Ranzato 2017).
 pub fn forgetting_first_last(accuracy: &[Vec<f64>]) -> f64 {
-    forgetting(accuracy, |own| own[0])
+    mean_or_zero(&lost(accuracy, |own| own[0]))
 }
 
-/// What each experience but the last lost: `before` of its accuracies from its own end on, less the last of them.
-fn forgetting(accuracy: &[Vec<f64>], before: impl Fn(&[f64]) -> f64) -> f64 {
-    let lost = lost(accuracy, before);
-    mean_or_zero(&lost)
-}
-
+/// What each experience but the last lost: `before` of its accuracies from its own end on, but for the last, less the last.
 fn lost(accuracy: &[Vec<f64>], before: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     let last = accuracy.len().saturating_sub(1);
     (0..last)
+        .filter(|&experience| !accuracy[last][experience].is_nan())
         .map(|experience| {
-            let own: Vec<f64> = accuracy[experience..].iter().map(|row| row[experience]).collect();
-            before(&own) - own[own.len() - 1]
+            let own: Vec<f64> = accuracy[experience..last].iter().map(|row| row[experience]).collect();
+            before(&own) - accuracy[last][experience]
         })
         .collect()
 }
@@ -37,6 +35,7 @@ fn lost(accuracy: &[Vec<f64>], before: impl Fn(&[f64]) -> f64) -> Vec<f64> {
 pub fn forward_transfer(accuracy: &[Vec<f64>], untrained: &[f64]) -> f64 {
     let gained: Vec<f64> = (1..accuracy.len())
         .map(|experience| accuracy[experience - 1][experience] - untrained[experience])
+        .filter(|gained| !gained.is_nan())
         .collect();
     mean_or_zero(&gained)
 }
@@ -155,8 +154,18 @@ mod tests {
             .into_iter()
             .map(|row| [row, vec![0.0]].concat())
             .collect();
-        assert!(close(forgetting_max_last(&rises_and_falls), (0.5 + 0.0) / 2.0));
+        assert!(close(forgetting_max_last(&rises_and_falls), (0.5 - 0.1) / 2.0));
         assert!(close(forgetting_first_last(&rises_and_falls), (-0.1 - 0.1) / 2.0));
+    }
+
+    #[test]
+    fn an_experience_that_brought_nothing_is_passed_over_and_still_makes_others_forget() {
+        const NONE: f64 = f64::NAN;
+        let there_and_back = vec![vec![0.8, NONE, 0.1], vec![0.5, NONE, 0.2], vec![0.6, NONE, 0.9]];
+        assert!(close(forgetting_max_last(&there_and_back), 0.2));
+        let recurring = vec![vec![0.8, NONE], vec![0.5, NONE]];
+        assert!(close(forgetting_first_last(&recurring), 0.3));
+        assert!(close(forward_transfer(&there_and_back, &[0.1, NONE, 0.05]), 0.15));
     }
 
     #[test]
@@ -189,7 +198,7 @@ mod tests {
         let spread = Spread::of(vec![1.0, 2.0, 3.0]);
         assert!(close(spread.mean, 2.0) && close(spread.std, 1.0));
         assert!((spread.half_width() - 4.303 / 3f64.sqrt()).abs() < 1e-9);
-        assert!(Spread::of(vec![1.0]).half_width().is_nan() || Spread::of(vec![1.0]).half_width().is_infinite());
+        assert!(Spread::of(vec![1.0]).half_width().is_infinite());
         assert!(close(paired(&spread, &Spread::of(vec![0.0, 1.0, 2.0])).std, 0.0));
     }
 }

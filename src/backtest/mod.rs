@@ -1,5 +1,5 @@
 //! Backtest: an archive with labels, played as a stream through the daemon's own parts, under several settings ("arms"),
-//! at the same compute: what would curiod have learnt of it, and forgotten?
+//! at the same compute at most: what would curiod have learnt of it, and forgotten?
 //! Always true: labels score and never teach; arms of one seed see the same stream in the same order.
 
 mod archive;

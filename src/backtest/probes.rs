@@ -38,7 +38,7 @@ pub fn by_neighbours(known: &Tensor, labels: &Tensor, queries: &Tensor, classes:
 /// that answers best where each of what is known is left out once. Shapes as in [`by_neighbours`].
 pub fn by_ridge(known: &Tensor, labels: &Tensor, queries: &Tensor, classes: i64) -> Tensor {
     let ridge = Ridge::fit(known, labels, classes);
-    let right = |penalty: f64| share_right(&(ridge.left_out(penalty) + &ridge.share).argmax(1, false), labels);
+    let right = |penalty: f64| share_right(&ridge.left_out(penalty).argmax(1, false), labels);
     let penalty = PENALTIES
         .into_iter()
         .map(|penalty| (right(penalty), penalty))
@@ -88,13 +88,14 @@ impl Ridge {
         (sums / &divisor, divisor.reciprocal())
     }
 
-    /// What would be answered of each of what is known without it, less the labels' shares [N, classes]: what is answered,
-    /// less how far that is its own label (Golub, Heath and Wahba 1979).
+    /// What would be answered of each of what is known without it [N, classes]: its label, less how far the answer is from it
+    /// over how little that answer is its own (Golub, Heath and Wahba 1979). The means are left out with it, the scale is not.
     fn left_out(&self, penalty: f64) -> Tensor {
         let (weights, inverse) = self.weights(penalty);
-        let turned = self.x.matmul(&self.axes); //                  [N, D]
-        let own = turned.square().matmul(&inverse); //              [N, 1]
-        (turned.matmul(&weights) - &own * &self.y) / (own.neg() + 1.0).clamp_min(1e-9)
+        let turned = self.x.matmul(&self.axes); //                                                     [N, D]
+        let own = turned.square().matmul(&inverse) + 1.0 / self.x.size()[0] as f64; //                 [N, 1]
+        let off = &self.y - turned.matmul(&weights);
+        &self.y + &self.share - off / (own.neg() + 1.0).clamp_min(1e-9)
     }
 
     fn answer(&self, queries: &Tensor, penalty: f64) -> Tensor {
@@ -165,11 +166,13 @@ mod tests {
         let one_out = |out: i64| {
             let others: Vec<i64> = (0..70).filter(|row| *row != out).collect();
             let others = Tensor::from_slice(&others);
-            let x = fit.x.index_select(0, &others);
-            let y = fit.y.index_select(0, &others);
+            let (x, y) = (fit.x.index_select(0, &others), fit.y.index_select(0, &others));
+            let mean = |of: &Tensor| of.mean_dim([0i64].as_slice(), true, Kind::Double);
+            let (x_mean, y_mean) = (mean(&x), mean(&y));
+            let (x, y) = (x - &x_mean, y - &y_mean);
             let ridge = Tensor::eye(62, (Kind::Double, Device::Cpu)) * (0.1 * 70.0);
             let weights = (x.tr().matmul(&x) + ridge).inverse().matmul(&x.tr().matmul(&y));
-            fit.x.narrow(0, out, 1).matmul(&weights)
+            (fit.x.narrow(0, out, 1) - x_mean).matmul(&weights) + y_mean + &fit.share
         };
         let expected = Tensor::cat(&(0..70).map(one_out).collect::<Vec<_>>(), 0);
         let distance = (fit.left_out(0.1) - expected).abs().max().double_value(&[]);

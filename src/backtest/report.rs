@@ -248,15 +248,7 @@ fn last(played: &Played) -> &super::Moment {
 /// The neighbours' accuracy after each experience (rows) on what each brought (columns).
 fn matrix(played: &Played) -> Vec<Vec<f64>> {
     let ends = played.moments.iter().filter(|moment| moment.ends.is_some());
-    let rows: Vec<Vec<f64>> = ends.map(|moment| moment.measured.knn.by_experience.clone()).collect();
-    // An experience that brought no label of its own has nothing to forget.
-    let brought: Vec<usize> = (0..rows.first().map_or(0, Vec::len))
-        .filter(|&experience| !rows[0][experience].is_nan())
-        .collect();
-    brought
-        .iter()
-        .map(|&row| brought.iter().map(|&column| rows[row][column]).collect())
-        .collect()
+    ends.map(|moment| moment.measured.knn.by_experience.clone()).collect()
 }
 
 fn average(played: &Played) -> f64 {

@@ -1,5 +1,5 @@
-//! Junk: what was replayed often, is still among the hardest and where nothing is learnt. Its error earns it nothing; it
-//! stays in the buffer as long as any sample, for the verdict may change.
+//! Junk: what was replayed often, is still among the hardest and where nothing is learnt. Its error earns it nothing, and it
+//! goes first when the buffer needs room; until then the verdict may change.
 
 /// Visits before a sample can be called junk.
 const VISITS_MIN: u32 = 8;

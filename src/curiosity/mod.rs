@@ -183,8 +183,9 @@ impl Curiosity {
         let cluster = known.score.and_then(|score| self.progress.cluster(&score.embedding));
         let progress = cluster.map_or(0.0, |cluster| self.progress.value(cluster));
         let guard = cluster.map_or(0.5, |cluster| self.progress.guard(cluster));
-        // Without a score nobody knows whether there is progress.
-        let junk = cluster.is_some() && is_junk(known.visits, rank, progress);
+        // Without a score, or in a cluster that is hardly known, nobody knows whether there is progress.
+        let is_known = cluster.is_some_and(|cluster| self.progress.is_known(cluster));
+        let junk = is_known && is_junk(known.visits, rank, progress);
         let wish = Wish {
             visits: known.visits,
             guard: if junk { 0.0 } else { guard },

@@ -120,6 +120,12 @@ impl Progress {
         }
     }
 
+    /// Whether enough is known of a cluster to speak of its progress.
+    pub fn is_known(&self, cluster: u16) -> bool {
+        let cluster = self.clusters.get(usize::from(cluster));
+        cluster.is_some_and(|cluster| cluster.seen >= SEEN_MIN)
+    }
+
     /// How far the errors of a cluster may count: the sigmoid of its progress over the usual size of progress and what
     /// noise of its errors' spread would show of it. Where we differ from `sigmoid(LP / s)`: without the second a noisy
     /// cluster among quiet ones would be taken for one that is learnt fast whenever its noise happens to fall.

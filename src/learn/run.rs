@@ -7,6 +7,7 @@ mod alerts;
 mod care;
 mod keep;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -23,7 +24,7 @@ use super::thread::{Activity, Candidate, LearnSetup, Shared};
 use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport};
 use crate::config::SamplerKind;
 use crate::disk::DiskGate;
-use crate::ids::SourceHash;
+use crate::ids::{SampleId, SourceHash};
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::ReplayBuffer;
 use crate::rng;
@@ -31,6 +32,14 @@ use crate::torch;
 
 /// How long a learner with nothing to do sleeps before it looks again.
 const IDLE: Duration = Duration::from_millis(200);
+
+/// What is remembered of a draft until its step is taken.
+struct UnderWay {
+    /// Whether each of its samples was seen for the first time.
+    first_visits: Vec<bool>,
+    /// The newest arrival that it or one before it asks about.
+    sighted: Option<SampleId>,
+}
 
 /// The learner with everything around it.
 pub(super) struct Loop<Deliver> {
@@ -45,15 +54,17 @@ pub(super) struct Loop<Deliver> {
     learner: Learner,
     cursors: Cursors,
     augmenters: Augmenters,
-    /// Drafts under way, oldest first: whether each of their samples was seen for the first time.
-    under_way: std::collections::VecDeque<Vec<bool>>,
+    /// Drafts under way, oldest first.
+    under_way: VecDeque<UnderWay>,
+    /// The newest arrival that a draft asks the teacher about; those that were answered are the cursors'.
+    sighted: Option<SampleId>,
     pace: Pace,
     saved_at: Instant,
     saved_step: u64,
     /// The step of the last candidate, or of the published model.
     candidate_step: u64,
     /// Sources whose outliers were told, the newest last.
-    told_sources: std::collections::VecDeque<SourceHash>,
+    told_sources: VecDeque<SourceHash>,
 }
 
 impl<Deliver: Fn(Candidate)> Loop<Deliver> {
@@ -75,6 +86,10 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         };
         let (learner, mut cursors) = checkpoints.restore(&learner)?;
         cursors.curiosity.measure_novelty(setup.curiosity.novelty);
+        if learner.steps() == 0 {
+            // What another network said of them compares with nothing that this one will say.
+            replay.forget_scores();
+        }
         if cursors.next_candidate == 0 {
             cursors.next_candidate = setup.publication.first_candidate_steps;
         }
@@ -93,13 +108,14 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             shared,
             deliver,
             learner,
+            sighted: cursors.sighted,
             cursors,
             augmenters,
-            under_way: std::collections::VecDeque::new(),
+            under_way: VecDeque::new(),
             pace: Pace::new(now),
             saved_at: now,
             saved_step,
-            told_sources: std::collections::VecDeque::new(),
+            told_sources: VecDeque::new(),
         })
     }
 
@@ -132,10 +148,10 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             self.draw()?;
         }
         let next = if learning { self.under_way.pop_front() } else { None };
-        let Some(first_visits) = next else {
+        let Some(draft) = next else {
             return Ok(false);
         };
-        self.learn(first_visits)?;
+        self.learn(draft)?;
         Ok(true)
     }
 
@@ -204,15 +220,18 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
                 SamplerKind::Uniform => vec![1.0; self.batch],
                 SamplerKind::Prioritized => importance(&draw, counts.samples - counts.exam_samples),
             };
-            self.under_way
-                .push_back(draw.samples.iter().map(|sample| sample.visits == 0).collect());
-            // Whoever arrives is scored before the remover may look at it: it compares only what is scored.
+            // Whoever arrives is scored before the remover may look at it, as far as a step's passes reach: it compares
+            // only what is scored.
             let arrived = self
                 .replay
-                .sight(self.cursors.sighted, score::arrivals_max(self.batch))?;
+                .sight(self.sighted, self.learner.steps(), score::arrivals_max(self.batch))?;
             if let Some(newest) = arrived.last() {
-                self.cursors.sighted = Some(newest.id);
+                self.sighted = Some(newest.id);
             }
+            self.under_way.push_back(UnderWay {
+                first_visits: draw.samples.iter().map(|sample| sample.visits == 0).collect(),
+                sighted: self.sighted,
+            });
             let pass = score::count(self.batch);
             self.augmenters.send(Draft {
                 asked: score::asked(&arrived, &draw.samples, step, pass),
@@ -227,28 +246,35 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
     }
 
     /// Takes the step of the oldest batch under way.
-    fn learn(&mut self, first_visits: Vec<bool>) -> Result<(), LearnError> {
+    fn learn(&mut self, draft: UnderWay) -> Result<(), LearnError> {
         let mut batch = self.augmenters.receive()?;
         let to_score = std::mem::take(&mut batch.to_score);
         let turn = self.turns.take();
         let start = Instant::now();
         let alignment = self.setup.config.alignment_max * self.cursors.anchor.share();
         let report = self.learner.step(batch, alignment)?;
-        // A step that failed has shown nothing; its samples are due again.
         let mut scored = Vec::new();
-        if !report.evidence.is_empty() {
+        if report.evidence.is_empty() {
+            // A step that failed has shown nothing; its samples are due again.
+            self.sighted = self.cursors.sighted;
+        } else {
             for pass in to_score {
                 scored.extend(self.learner.score(pass)?);
             }
+            self.cursors.sighted = draft.sighted;
         }
         let now = Instant::now();
         drop(turn);
         self.pace.step(now, now - start);
         self.cursors.drawn += self.batch as u64;
         self.take_in(&scored, &report.evidence)?;
-        self.cursors
-            .surprise
-            .observe(report.evidence.iter().map(|evidence| evidence.error).zip(first_visits));
+        self.cursors.surprise.observe(
+            report
+                .evidence
+                .iter()
+                .map(|evidence| evidence.error)
+                .zip(draft.first_visits),
+        );
         debug!(
             step = self.learner.steps(),
             loss = report.loss,

@@ -1,4 +1,4 @@
-//! Scores: what the teacher says of drawn samples, looked at through views that are the same for ever.
+//! Scores: what the teacher says of samples that arrived or were drawn, looked at through views that are the same for ever.
 //! Invariant: scoring changes nothing that a step depends on but the priorities, and takes one shape of batch only, for
 //! oneDNN keeps a primitive for each; a sample's views are a function of its id and its picture.
 
@@ -26,7 +26,8 @@ const COUNT_MIN: usize = 8;
 /// A pass is over so many times fewer samples than a batch: with three views of each it costs a twentieth of a step.
 const ONE_IN: usize = 8;
 
-/// Passes of a step at most: with more arrivals than that those that wait longest are passed over, until they are drawn.
+/// Passes over arrivals in one step, at most: of more arrivals than that the oldest leave the newest without a score, and
+/// wait for one until they are drawn.
 pub(super) const PASSES_MAX: usize = 4;
 
 /// Visits up to which a sample without a score has just arrived.
@@ -63,7 +64,7 @@ pub struct Asked {
 }
 
 /// What a step asks the teacher about, `count` samples at once: what has arrived and was never scored, then of the samples
-/// that were drawn those that have no score, then those whose score is the oldest, as far as they fill the last pass.
+/// that were drawn those that have no score, then those whose score is the oldest, as far as they fill one pass.
 pub(super) fn asked(arrived: &[Sighted], drawn: &[Drawn], step: u64, count: usize) -> Vec<Vec<Asked>> {
     let arrivals = arrived.iter().map(|sighted| Asked {
         id: sighted.id,
@@ -87,7 +88,8 @@ pub(super) fn asked(arrived: &[Sighted], drawn: &[Drawn], step: u64, count: usiz
     due.sort_by_key(|(asked, sample)| (*asked, sample.id));
     // The same sample may be drawn twice.
     due.dedup_by_key(|(_, sample)| sample.id);
-    let room = asked.len().max(1).next_multiple_of(count) - asked.len();
+    // One pass of them where the arrivals fill theirs.
+    let room = (asked.len() + 1).next_multiple_of(count) - asked.len();
     asked.extend(due.into_iter().take(room).map(|(_, sample)| Asked {
         id: sample.id,
         content: sample.content.clone(),
@@ -297,7 +299,7 @@ mod tests {
         // What has arrived comes before what was drawn, which fills the last pass.
         let arrived = [7, 8, 3].map(sighted);
         assert_eq!(ids(&asked(&arrived, &samples, 1_000, 2)), [vec![7, 8], vec![3, 5]]);
-        assert_eq!(ids(&asked(&arrived[..2], &samples, 1_000, 2)), [[7, 8]]);
+        assert_eq!(ids(&asked(&arrived[..2], &samples, 1_000, 2)), [[7, 8], [3, 5]]);
         assert_eq!((count(8), count(256)), (8, 32));
     }
 

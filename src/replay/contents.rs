@@ -182,6 +182,15 @@ impl Contents {
         there
     }
 
+    /// No sample has a score any more.
+    pub(super) fn forget_scores(&mut self) {
+        for (id, slot) in &mut self.samples {
+            if slot.signals.score.take().is_some() {
+                self.pending.scores.insert(*id, None);
+            }
+        }
+    }
+
     /// As [`Contents::set_score`], for a score that the catalogue has.
     pub(super) fn load_score(&mut self, id: SampleId, score: Score) -> bool {
         let slot = self.samples.get_mut(&id.0);

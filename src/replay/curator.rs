@@ -1,6 +1,7 @@
 //! The curator: which samples are drawn and which are evicted.
-//! Invariant: what it decides depends on the live samples, their weights and the store's seed, never on how they came to
-//! be; so a reopened buffer draws and evicts as the one that was closed.
+//! Invariant: what it draws depends on the live samples, their weights and the generator, never on how they came to be; so
+//! a reopened buffer draws as the one that was closed. What it evicts does not depend on it either where the remover is
+//! `reservoir` or `fifo`; `min_redundancy` plans ahead, and a reopened one plans anew.
 //!
 //! The buffer is bounded in bytes and in samples. The newest samples (up to `recent_samples` of them and a fifth of each
 //! bound) are never evicted, so that the learner sees each at least for a while; a sample that is no longer among them is
@@ -237,7 +238,7 @@ impl Curator {
     /// The same where this share of the batch is drawn from the newest.
     fn mixed(&self, id: SampleId, share: f64) -> f64 {
         let len = self.uniform.len();
-        let recent = self.config.recent_samples.min(len);
+        let recent = self.recent_max.min(len);
         let share = if recent == 0 { 0.0 } else { share };
         let by_recent = if recent > 0 && self.uniform.rank(id) >= len - recent {
             share / recent as f64

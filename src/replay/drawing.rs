@@ -50,14 +50,15 @@ impl ReplayBuffer {
         Ok(Draw { samples })
     }
 
-    /// The oldest of the newest samples that have no score and came after this one, `max` at most. The remover can not yet
-    /// choose any of them.
-    pub fn sight(&self, after: Option<SampleId>, max: usize) -> Result<Vec<Sighted>, ReplayError> {
+    /// The oldest of the newest samples that came after this one and have no score, `max` at most; a score of a step after
+    /// `step`, which a kill undid, is none. The remover can not yet choose any of them.
+    pub fn sight(&self, after: Option<SampleId>, step: u64, max: usize) -> Result<Vec<Sighted>, ReplayError> {
         let sighted: Vec<(SampleId, u32)> = {
             let memory = self.store.memory.lock();
             let unscored = |id: SampleId| {
                 let signals = memory.contents.samples.get(&id.0)?.signals;
-                signals.score.is_none().then_some((id, signals.visits))
+                let is_scored = signals.score.is_some_and(|score| score.step <= step);
+                (!is_scored).then_some((id, signals.visits))
             };
             memory
                 .curator
@@ -129,6 +130,11 @@ impl ReplayBuffer {
             memory.curator.note_junk(*id, judgement.junk);
         }
         Ok(())
+    }
+
+    /// Forgets what the teacher said of every sample: another network is to learn.
+    pub fn forget_scores(&self) {
+        self.store.memory.lock().contents.forget_scores();
     }
 
     /// Takes over what the teacher says of samples; those that are gone are passed over. In RAM now, durable at the next

@@ -32,11 +32,12 @@ const SCORED_MIN: usize = 64;
 /// Evictions that a pass plans, where it finds so many pairs.
 const PLANNED: usize = 16;
 
-/// When much must go at once (a bound was lowered), a pass plans this part of it, so that there are as many passes.
-const PASSES: usize = 64;
+/// When much must go at once (a thousand files in one commit, a bound that was lowered), a pass plans this part of it, so
+/// that there are as many passes.
+const PASSES: usize = 8;
 
-/// A pass plans no more than one eviction for so many samples that it looked at.
-const LOOKED_AT_EACH: usize = 8;
+/// A pass plans no more than one eviction for so many samples that it compared.
+const COMPARED_EACH: usize = 8;
 
 /// An eviction that a pass planned.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +62,8 @@ pub(super) struct MinRedundancy {
     /// The rule for what can not be compared.
     reservoir: Reservoir,
     planned: VecDeque<Planned>,
+    /// Evictions before the next look, after one that found nothing to compare.
+    blind: usize,
     /// Why the last selection is to go.
     cause: Cause,
 }
@@ -74,6 +77,7 @@ impl MinRedundancy {
             live: Uniform::default(),
             reservoir: Reservoir::new(seed, u64::MAX),
             planned: VecDeque::new(),
+            blind: 0,
             cause: Cause::Random,
         }
     }
@@ -86,7 +90,7 @@ impl MinRedundancy {
     /// Looks at a subset, if nothing is planned: `wanted` samples must go, `signals` tells of each what is known.
     pub(super) fn look(&mut self, wanted: usize, signals: impl Fn(SampleId) -> Option<Signals>) {
         self.planned.retain(|planned| is_still_true(&self.live, planned));
-        if !self.planned.is_empty() || self.live.len() < SCORED_MIN {
+        if !self.planned.is_empty() || self.blind > 0 || self.live.len() < SCORED_MIN {
             return;
         }
         self.passes += 1;
@@ -107,11 +111,10 @@ impl MinRedundancy {
             }
         }
         if scored.len() < SCORED_MIN {
+            self.blind = PLANNED;
             return;
         }
-        let planned = (wanted / PASSES)
-            .max(PLANNED)
-            .min((subset.len() / LOOKED_AT_EACH).max(1));
+        let planned = (wanted / PASSES).max(PLANNED).min(scored.len() / COMPARED_EACH);
         let unscored_share = unscored.len() as f64 / subset.len() as f64;
         let pairs = redundancy::closest_pairs(&embeddings, planned);
         // So many of the unscored to each of the scored as there are.
@@ -190,6 +193,7 @@ impl Selector for MinRedundancy {
             }
         }
         self.cause = Cause::Random;
+        self.blind = self.blind.saturating_sub(1);
         self.reservoir.select(rng)
     }
 }

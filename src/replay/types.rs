@@ -132,7 +132,7 @@ pub struct SampleInfo {
     pub priority: f32,
     /// The probability with which one draw of the next batch gives it: 0 for the exam.
     pub probability: f64,
-    /// What the teacher said of it last. None until it is scored, and after the buffer was opened again.
+    /// What the teacher said of it last. None until it is scored, and when another network begins.
     pub score: Option<Score>,
     /// What was made of it at its newest visit. None as long.
     pub judgement: Option<Judgement>,

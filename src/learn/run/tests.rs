@@ -217,5 +217,10 @@ fn a_step_that_failed_scores_nothing_and_its_samples_are_due_again() {
             (1, 0)
         );
         assert!(known(&this).iter().all(|(_, visits, scored)| *visits == 0 && !scored));
+        assert_eq!(
+            (this.sighted, this.cursors.sighted),
+            (None, None),
+            "arrivals are asked about again"
+        );
     });
 }

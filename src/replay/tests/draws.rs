@@ -42,6 +42,25 @@ fn a_draw_never_holds_a_sample_of_the_exam() {
 }
 
 #[test]
+fn a_probability_is_told_of_the_newest_that_are_drawn_from_however_small_the_buffer() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = ReplayConfig {
+        samples_max: 100,
+        recent_samples: 64,
+        recent_share: 0.5,
+        ..config(1 << 30)
+    };
+    let buffer = open(dir.path(), &small);
+    buffer.insert(sources(0..60, 50)).unwrap();
+    // A fifth of the bound is the newest: 20.
+    let probability = |id: u64| buffer.info(SampleId(id)).unwrap().probability;
+    assert!((probability(60) - (0.5 / 20.0 + 0.5 / 60.0)).abs() < 1e-9);
+    assert!((probability(40) - 0.5 / 60.0).abs() < 1e-9);
+    let all: f64 = (1..=60).map(probability).sum();
+    assert!((all - 1.0).abs() < 1e-9, "{all}");
+}
+
+#[test]
 fn each_arrival_is_sighted_once_while_the_remover_can_not_choose_it() {
     let dir = tempfile::tempdir().unwrap();
     let buffer = open(
@@ -54,16 +73,16 @@ fn each_arrival_is_sighted_once_while_the_remover_can_not_choose_it() {
     buffer.insert(sources(0..20, 50)).unwrap();
     buffer.insert(vec![exam_source(90, 50)]).unwrap();
     let ids = |sighted: &[Sighted]| sighted.iter().map(|it| it.id.0).collect::<Vec<_>>();
-    let first = buffer.sight(None, 5).unwrap();
+    let first = buffer.sight(None, 9, 5).unwrap();
     assert_eq!(
         ids(&first),
         [13, 14, 15, 16, 17],
         "those before are no longer among the eight newest"
     );
     assert_eq!(first[0].content, content(12, 50));
-    let rest = buffer.sight(Some(first[4].id), 5).unwrap();
+    let rest = buffer.sight(Some(first[4].id), 9, 5).unwrap();
     assert_eq!(ids(&rest), [18, 19, 20], "and nothing of the exam");
-    assert!(buffer.sight(Some(rest[2].id), 5).unwrap().is_empty());
+    assert!(buffer.sight(Some(rest[2].id), 9, 5).unwrap().is_empty());
     // What has a score need not be asked about.
     let score = Score {
         error: 0.5,
@@ -71,9 +90,9 @@ fn each_arrival_is_sighted_once_while_the_remover_can_not_choose_it() {
         step: 3,
     };
     buffer.score(&[(SampleId(14), score)]);
-    assert_eq!(ids(&buffer.sight(None, 3).unwrap()), [13, 15, 16]);
+    assert_eq!(ids(&buffer.sight(None, 9, 3).unwrap()), [13, 15, 16]);
     // Sighted by a learner whose buffer was begun anew: there is no such sample yet.
-    assert_eq!(ids(&buffer.sight(Some(SampleId(10_000)), 2).unwrap()), [13, 15]);
+    assert_eq!(ids(&buffer.sight(Some(SampleId(10_000)), 9, 2).unwrap()), [13, 15]);
 }
 
 #[test]
