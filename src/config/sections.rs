@@ -164,11 +164,14 @@ impl Default for IngestConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RemoverKind {
-    /// Every sample ever taken is kept with the same probability (Vitter 1985, algorithm R).
+    /// By lot: every sample ever taken is kept with the same probability (Vitter 1985, algorithm R).
     Reservoir,
+    /// As `reservoir`, but what lies nearer to another in teacher space than three quarters of what is usual goes first: noise, a
+    /// camera that sees nothing, a kind whose samples are all alike.
+    #[default]
+    Distinct,
     /// Of the closest pair in teacher space, among a random part of the samples, the one with less to teach (MinRed,
     /// Purushwalkam et al. 2022).
-    #[default]
     MinRedundancy,
     /// The oldest.
     Fifo,
@@ -206,7 +209,7 @@ pub struct ReplayConfig {
     /// Samples kept, exam included; more are evicted. What is known of each is in RAM, up to
     /// 3.5 KiB with its row of the index. 0: as many as `bytes_max` allows.
     pub samples_max: usize,
-    /// Which sample is evicted: `reservoir`, `min_redundancy` or `fifo`.
+    /// Which sample is evicted: `distinct`, `reservoir`, `min_redundancy` or `fifo`.
     pub remover: RemoverKind,
     /// What is done with near-duplicates: `collapse` or `keep`.
     pub near_duplicates: NearDuplicates,
@@ -239,7 +242,7 @@ impl Default for ReplayConfig {
         Self {
             bytes_max: 8 << 30,
             samples_max: 500_000,
-            remover: RemoverKind::MinRedundancy,
+            remover: RemoverKind::Distinct,
             near_duplicates: NearDuplicates::Collapse,
             sampler: SamplerKind::Uniform,
             recent_share: 0.25,

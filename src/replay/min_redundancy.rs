@@ -1,4 +1,5 @@
-//! Minimum redundancy: evicts what the rest already says (MinRed, Purushwalkam et al. 2022, section 4.2).
+//! Minimum redundancy: evicts what the rest already says (MinRed, Purushwalkam et al. 2022, section 4.2); all that it says,
+//! or only what is much closer to another than is usual, the rest by lot.
 //! Invariant: every sample is as likely to be looked at, whenever it came and whether or not it has a score.
 //!
 //! Of a random subset, the closest pairs in teacher space are found, and of each pair the one goes whose error is lower.
@@ -18,7 +19,7 @@ use crate::rng::{self, Rng};
 
 use super::cause::Cause;
 use super::pending::Signals;
-use super::redundancy;
+use super::redundancy::{self, Closest};
 use super::remover::Reservoir;
 use super::selector::{Selection, Selector, Uniform};
 use super::types::Score;
@@ -57,6 +58,8 @@ struct Scored {
 /// Evicts of the closest pair in teacher space the one with less to teach.
 pub(super) struct MinRedundancy {
     seed: u64,
+    /// The part of the usual distance below which a pair is redundant at all; `None`: the closest always is.
+    within: Option<f32>,
     passes: u64,
     live: Uniform,
     /// The rule for what can not be compared.
@@ -69,10 +72,12 @@ pub(super) struct MinRedundancy {
 }
 
 impl MinRedundancy {
-    /// A remover that draws its subsets from `seed`.
-    pub(super) fn new(seed: u64) -> Self {
+    /// A remover that draws its subsets from `seed`. With `within`, only pairs that are closer than this part of the usual
+    /// distance to the nearest other are thinned out, and for the rest it chooses as a reservoir does.
+    pub(super) fn new(seed: u64, within: Option<f32>) -> Self {
         Self {
             seed,
+            within,
             passes: 0,
             live: Uniform::default(),
             reservoir: Reservoir::new(seed, u64::MAX),
@@ -116,7 +121,11 @@ impl MinRedundancy {
         }
         let planned = (wanted / PASSES).max(PLANNED).min(scored.len() / COMPARED_EACH);
         let unscored_share = unscored.len() as f64 / subset.len() as f64;
-        let pairs = redundancy::closest_pairs(&embeddings, planned);
+        let Closest { mut pairs, usual } = redundancy::closest_pairs(&embeddings, planned);
+        if let Some(within) = self.within {
+            pairs.retain(|pair| 1.0 - pair.similarity < within * (1.0 - usual));
+            self.blind = planned - pairs.len();
+        }
         // So many of the unscored to each of the scored as there are.
         let at_random = pairs.len() as f64 * unscored_share / (1.0 - unscored_share);
         let at_random = (at_random + rng::unit(&mut rng)) as usize;

@@ -15,6 +15,14 @@ pub(super) struct Pair {
     pub(super) similarity: f32,
 }
 
+/// The closest pairs of a set.
+pub(super) struct Closest {
+    /// The closest first.
+    pub(super) pairs: Vec<Pair>,
+    /// How similar the nearest of those after it is to a sample: the median.
+    pub(super) usual: f32,
+}
+
 /// Neighbours that are remembered of each sample. One in the middle of a cluster is the nearest of all others in it, and
 /// is in one pair only: then the next nearest is what counts.
 const NEIGHBOURS: usize = 8;
@@ -24,10 +32,16 @@ const NEIGHBOURS: usize = 8;
 ///
 /// One pass over all dot products, of which there are n^2 / 2, gives each sample's nearest later neighbours. Whoever runs
 /// out of them, all being taken, may have one that is nearer than what would come next, so that no pair comes after it.
-pub(super) fn closest_pairs(embeddings: &[Embedding], most: usize) -> Vec<Pair> {
+pub(super) fn closest_pairs(embeddings: &[Embedding], most: usize) -> Closest {
     // Two of 16 bits are multiplied and added to a sum of 32 in one instruction; of 8 bits there is none everywhere.
     let rows: Vec<Row> = embeddings.iter().map(|embedding| embedding.0.map(i16::from)).collect();
     let nearest = pulp::Arch::new().dispatch(Nearest { rows: &rows });
+    let mut dots: Vec<i32> = nearest.iter().filter_map(Near::first).collect();
+    let middle = dots.len() / 2;
+    let usual = match dots.is_empty() {
+        true => 1.0,
+        false => cosine(*dots.select_nth_unstable(middle).1),
+    };
     let mut edges: Vec<Edge> = (0u32..)
         .zip(nearest)
         .flat_map(|(first, near)| near.edges(first))
@@ -48,7 +62,7 @@ pub(super) fn closest_pairs(embeddings: &[Embedding], most: usize) -> Vec<Pair> 
         }
         if !taken[first] && !taken[second] {
             (taken[first], taken[second]) = (true, true);
-            let similarity = (dot as f32 / UNIT).clamp(-1.0, 1.0);
+            let similarity = cosine(dot);
             pairs.push(Pair {
                 first,
                 second,
@@ -56,7 +70,12 @@ pub(super) fn closest_pairs(embeddings: &[Embedding], most: usize) -> Vec<Pair> 
             });
         }
     }
-    pairs
+    Closest { pairs, usual }
+}
+
+/// The cosine of two embeddings with this dot product, about.
+fn cosine(dot: i32) -> f32 {
+    (dot as f32 / UNIT).clamp(-1.0, 1.0)
 }
 
 type Row = [i16; EMBEDDING_DIM];
@@ -82,6 +101,11 @@ impl Near {
         let at = self.0.partition_point(|near| near.0 >= dot);
         self.0[at..].rotate_right(1);
         self.0[at] = (dot, second);
+    }
+
+    /// The dot product with the nearest, if there is one.
+    fn first(&self) -> Option<i32> {
+        (self.0[0] != Self::NONE).then_some(self.0[0].0)
     }
 
     fn edges(self, first: u32) -> impl Iterator<Item = Edge> {
@@ -158,7 +182,7 @@ mod tests {
             let apart = (0..100).map(|_| random(rng)).collect::<Vec<_>>();
             let clustered = (0..50 * (seed % 2)).map(|_| near(&centre, rng)).collect::<Vec<_>>();
             let mut set = [apart, clustered].concat();
-            let pairs = closest_pairs(&set, 16);
+            let pairs = closest_pairs(&set, 16).pairs;
             assert!(!pairs.is_empty() && pairs.len() <= 16);
             assert!(
                 seed % 2 == 1 || pairs.len() == 16,
@@ -176,7 +200,7 @@ mod tests {
                 left.retain(|at| *at != pair.first && *at != pair.second);
             }
             set.truncate(1);
-            assert!(closest_pairs(&set, 16).is_empty());
+            assert!(closest_pairs(&set, 16).pairs.is_empty());
         }
     }
 
@@ -184,17 +208,17 @@ mod tests {
     fn few_samples_give_few_pairs() {
         let rng = &mut rng::for_step(0, 0, 0);
         let set = [random(rng), random(rng), random(rng)];
-        assert_eq!(closest_pairs(&set, 16).len(), 1);
-        assert!(closest_pairs(&set[..1], 16).is_empty() && closest_pairs(&[], 16).is_empty());
+        assert_eq!(closest_pairs(&set, 16).pairs.len(), 1);
+        assert!(closest_pairs(&set[..1], 16).pairs.is_empty() && closest_pairs(&[], 16).pairs.is_empty());
     }
 
     #[test]
     fn the_same_place_has_a_similarity_of_one() {
         let mut place = [0; EMBEDDING_DIM];
         (place[3], place[7]) = (90, -90);
-        let pairs = closest_pairs(&[Embedding(place); 2], 1);
+        let pairs = closest_pairs(&[Embedding(place); 2], 1).pairs;
         assert!((pairs[0].similarity - 1.0).abs() < 0.01, "{pairs:?}");
         let opposite = [Embedding(place), Embedding(place.map(|it| -it))];
-        assert!((closest_pairs(&opposite, 1)[0].similarity + 1.0).abs() < 0.01);
+        assert!((closest_pairs(&opposite, 1).pairs[0].similarity + 1.0).abs() < 0.01);
     }
 }

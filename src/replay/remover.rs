@@ -1,7 +1,7 @@
 //! Removers: which sample is evicted when the buffer is full.
 //! Invariant: the choice of `fifo` and `reservoir` depends on the live ids and the store's seed alone, so that an eviction
 //! whose record was lost in a crash is made again. That of `min_redundancy` depends on scores, of which a crash costs the
-//! newest: it may then choose another sample, and the one that had gone is back.
+//! newest, and so does that of `distinct`: it may then choose another sample, and the one that had gone is back.
 
 use std::collections::BTreeSet;
 
@@ -14,6 +14,9 @@ use super::cause::Cause;
 use super::min_redundancy::MinRedundancy;
 use super::pending::Signals;
 use super::selector::{Selection, Selector};
+
+/// `distinct`: the part of the usual distance to the nearest other below which one of two samples is redundant.
+const CLOSE: f32 = 0.75;
 
 /// The remover of the configuration.
 pub(super) enum Remover {
@@ -28,7 +31,8 @@ impl Remover {
         match kind {
             RemoverKind::Fifo => Self::Fifo(Fifo::default()),
             RemoverKind::Reservoir => Self::Reservoir(Reservoir::new(seed, threshold)),
-            RemoverKind::MinRedundancy => Self::MinRedundancy(MinRedundancy::new(seed)),
+            RemoverKind::Distinct => Self::MinRedundancy(MinRedundancy::new(seed, Some(CLOSE))),
+            RemoverKind::MinRedundancy => Self::MinRedundancy(MinRedundancy::new(seed, None)),
         }
     }
 

@@ -88,6 +88,46 @@ fn what_is_kept_of_a_stream_that_stays_the_same_is_of_all_its_ages() {
 }
 
 #[test]
+fn what_is_much_closer_than_usual_goes_first_and_the_rest_by_lot() {
+    let dir = tempfile::tempdir().unwrap();
+    let distinct = ReplayConfig {
+        remover: RemoverKind::Distinct,
+        ..config_of(500)
+    };
+    let buffer = open(dir.path(), &distinct);
+    let mut rng = for_step(6, 0, 0);
+    // Every fifth is of one place, the others are each of their own.
+    let is_noise = |number: u64| number % 5 == 4;
+    for part in 0..120u64 {
+        let numbers = part * 25..part * 25 + 25;
+        buffer.insert(sources(numbers.clone(), 40)).unwrap();
+        let scores: Vec<_> = numbers
+            .map(|number| {
+                let cluster = if is_noise(number) { 1 } else { 1_000 + number };
+                let place = near(cluster, 0.1, &mut rng);
+                scored(number, place, &mut rng)
+            })
+            .collect();
+        buffer.score(&scores);
+    }
+    let newest = buffer.newest_len();
+    let live = buffer.ids_after(None, usize::MAX);
+    let long_term = &live[..live.len() - newest];
+    let noise = long_term.iter().filter(|id| is_noise(id.0 - 1)).count();
+    assert!(
+        noise * 100 <= long_term.len(),
+        "{noise} of {} are noise",
+        long_term.len()
+    );
+    let mut ages = [0; 5];
+    for id in long_term {
+        ages[((id.0 - 1) * 5 / 3_000) as usize] += 1;
+    }
+    // 437 of 2,937 by lot: 88 of each fifth but the last, which the newest are of; four standard deviations are 34.
+    assert!(ages[..4].iter().all(|kept| (54..=125).contains(kept)), "{ages:?}");
+}
+
+#[test]
 fn a_cluster_of_look_alikes_shrinks_first_and_the_others_stay() {
     let dir = tempfile::tempdir().unwrap();
     let buffer = open(dir.path(), &config_of(800));
