@@ -1,11 +1,12 @@
 //! Learning that lasts: does what curiod does by itself keep what it learnt where a stream makes that hard? Each stream of
-//! `streams/mod.rs` is played through `curiod::backtest` by the arms, at equal compute (curiod's effort may take less), and its report is printed and kept.
+//! `streams/mod.rs` is played through `curiod::backtest` by the arms, at equal compute (curiod's effort may take less), and its
+//! report is printed and kept.
 //!
 //!   CURIOD_TEST_DATA=... cargo bench --bench lasting -- [STREAM...] [--arms A,B] [--arm NAME=KEY=VALUE,...]
 //!       [--seeds 3] [--steps N] [--scored N] [--threads 0] [--set KEY=VALUE] [--out DIR]
 //!
-//! Without a name every stream is played. All of them with three seeds take hours; two of these side by side with one thread
-//! each do 1.5 times the steps of one with two.
+//! Without a name every stream is played (`steady` wants `--set learning.batch=32`, and the arm curiod alone). All of them with
+//! three seeds take hours; two of these side by side with one thread each do 1.5 times the steps of one with two.
 
 #![allow(
     clippy::unwrap_used,

@@ -40,7 +40,7 @@ pub(crate) const ALL: [Stream; 10] = [
         what: "the same, the buffer 2 % of the stream",
         make: cifar,
         buffer: 200,
-        steps: 640,
+        steps: 400,
         scored: 1,
     },
     Stream {
@@ -48,7 +48,7 @@ pub(crate) const ALL: [Stream; 10] = [
         what: "3,000 of the same, each followed by 10 near-duplicates of it",
         make: near_duplicates,
         buffer: 600,
-        steps: 640,
+        steps: 400,
         scored: 3,
     },
     Stream {
@@ -56,7 +56,7 @@ pub(crate) const ALL: [Stream; 10] = [
         what: "the same, and a picture of noise after every fourth",
         make: noise,
         buffer: 2_000,
-        steps: 640,
+        steps: 400,
         scored: 3,
     },
     Stream {
@@ -64,7 +64,7 @@ pub(crate) const ALL: [Stream; 10] = [
         what: "A, B, A: 4,000 of classes 0 to 4, 2,000 of 5 to 9, and 1,000 of 0 to 4 again, shuffled within each",
         make: there_and_back,
         buffer: 400,
-        steps: 640,
+        steps: 400,
         scored: 1,
     },
     Stream {
@@ -72,7 +72,7 @@ pub(crate) const ALL: [Stream; 10] = [
         what: "100,000 pictures: ten rounds of all classes, two after two, each picture cut out otherwise in each round",
         make: recurring,
         buffer: 2_000,
-        steps: 1_280,
+        steps: 400,
         scored: 1,
     },
     Stream {
@@ -80,7 +80,7 @@ pub(crate) const ALL: [Stream; 10] = [
         what: "characters, alphabet after alphabet",
         make: omniglot,
         buffer: 400,
-        steps: 640,
+        steps: 400,
         scored: 1,
     },
     Stream {
@@ -96,7 +96,7 @@ pub(crate) const ALL: [Stream; 10] = [
         what: "2,000 of CIFAR-10, then Omniglot, then blood smears, then rubbish",
         make: domains,
         buffer: 500,
-        steps: 640,
+        steps: 400,
         scored: 1,
     },
     Stream {
@@ -104,7 +104,7 @@ pub(crate) const ALL: [Stream; 10] = [
         what: "100,000 pictures of all classes, shuffled; then characters, the first 192 an experience of their own",
         make: steady,
         buffer: 2_000,
-        steps: 10_000,
+        steps: 20_000,
         scored: 10,
     },
 ];

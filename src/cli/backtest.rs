@@ -22,8 +22,8 @@ pub struct BacktestArgs {
     /// The pictures: a folder, or an uncompressed tar archive
     #[arg(long, value_name = "DIR|TAR")]
     data: PathBuf,
-    /// A CSV file with a line for each picture, in the order of the stream: its `path`, its label, and if it has them
-    /// `split` (test or val: asked, never learnt) and `order`
+    /// A CSV file with a line for each picture, in the order of the stream: its `path`, its label (empty: it arrives and is
+    /// not scored), and if it has them `split` (test or val: asked, never learnt) and `order`
     #[arg(long, value_name = "CSV")]
     order: PathBuf,
     /// The column with the labels, which score what was learnt
