@@ -5,8 +5,8 @@
 //!   CURIOD_TEST_DATA=... cargo bench --bench lasting -- [STREAM...] [--arms A,B] [--arm NAME=KEY=VALUE,...]
 //!       [--seeds 3] [--steps N] [--scored N] [--threads 0] [--set KEY=VALUE] [--out DIR]
 //!
-//! Without a name every stream is played (`steady` wants `--set learning.batch=32`, and the arm curiod alone). All of them with
-//! three seeds take hours; two of these side by side with one thread each do 1.5 times the steps of one with two.
+//! Without a name every stream is played but `steady`, which wants `--set learning.batch=32`. All of them with three seeds take
+//! hours; two of these side by side with one thread each do 1.5 times the steps of one with two.
 
 #![allow(
     clippy::unwrap_used,
@@ -67,7 +67,8 @@ fn main() {
         return;
     };
     for stream in streams::ALL {
-        if flags.streams.is_empty() || flags.streams.iter().any(|name| name == stream.name) {
+        let is_named = flags.streams.iter().any(|name| name == stream.name);
+        if is_named || (flags.streams.is_empty() && !stream.only_named) {
             play(&stream, &flags, &data);
         }
     }

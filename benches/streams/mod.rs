@@ -24,6 +24,8 @@ pub(crate) struct Stream {
     pub(crate) steps: u64,
     /// Times that each experience is scored.
     pub(crate) scored: usize,
+    /// Whether it is played only where it is named: hours of it are wanted seldom.
+    pub(crate) only_named: bool,
 }
 
 pub(crate) const ALL: [Stream; 10] = [
@@ -34,6 +36,7 @@ pub(crate) const ALL: [Stream; 10] = [
         buffer: 2_000,
         steps: 1_280,
         scored: 1,
+        only_named: false,
     },
     Stream {
         name: "small_buffer",
@@ -42,6 +45,7 @@ pub(crate) const ALL: [Stream; 10] = [
         buffer: 200,
         steps: 400,
         scored: 1,
+        only_named: false,
     },
     Stream {
         name: "near_duplicates",
@@ -50,6 +54,7 @@ pub(crate) const ALL: [Stream; 10] = [
         buffer: 600,
         steps: 400,
         scored: 3,
+        only_named: false,
     },
     Stream {
         name: "noise",
@@ -58,6 +63,7 @@ pub(crate) const ALL: [Stream; 10] = [
         buffer: 2_000,
         steps: 400,
         scored: 3,
+        only_named: false,
     },
     Stream {
         name: "return",
@@ -66,6 +72,7 @@ pub(crate) const ALL: [Stream; 10] = [
         buffer: 400,
         steps: 400,
         scored: 1,
+        only_named: false,
     },
     Stream {
         name: "recurring",
@@ -74,6 +81,7 @@ pub(crate) const ALL: [Stream; 10] = [
         buffer: 2_000,
         steps: 400,
         scored: 1,
+        only_named: false,
     },
     Stream {
         name: "omniglot",
@@ -82,6 +90,7 @@ pub(crate) const ALL: [Stream; 10] = [
         buffer: 400,
         steps: 400,
         scored: 1,
+        only_named: false,
     },
     Stream {
         name: "trash",
@@ -90,6 +99,7 @@ pub(crate) const ALL: [Stream; 10] = [
         buffer: 100,
         steps: 320,
         scored: 1,
+        only_named: false,
     },
     Stream {
         name: "domains",
@@ -98,6 +108,7 @@ pub(crate) const ALL: [Stream; 10] = [
         buffer: 500,
         steps: 400,
         scored: 1,
+        only_named: false,
     },
     Stream {
         name: "steady",
@@ -106,6 +117,7 @@ pub(crate) const ALL: [Stream; 10] = [
         buffer: 2_000,
         steps: 20_000,
         scored: 10,
+        only_named: true,
     },
 ];
 

@@ -1,7 +1,7 @@
 //! The curator: which samples are drawn and which are evicted.
 //! Invariant: what it draws depends on the live samples, their weights and the generator, never on how they came to be; so
 //! a reopened buffer draws as the one that was closed. What it evicts does not depend on it either where the remover is
-//! `reservoir` or `fifo`; `min_redundancy` plans ahead, and a reopened one plans anew.
+//! `reservoir` or `fifo`; `distinct` and `min_redundancy` plan ahead, and a reopened one plans anew.
 //!
 //! The buffer is bounded in bytes and in samples. The newest samples (up to `recent_samples` of them and a fifth of each
 //! bound) are never evicted, so that the learner sees each at least for a while; a sample that is no longer among them is
