@@ -25,7 +25,7 @@ pub struct Draft {
     pub step: u64,
     /// Seed of the views.
     pub seed: u64,
-    /// The samples.
+    /// The samples; none where the teacher alone is asked.
     pub draw: Draw,
     /// How much each counts.
     pub weights: Vec<f32>,

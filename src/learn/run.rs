@@ -19,14 +19,15 @@ use super::batch::{Augmenters, Draft, importance};
 use super::checkpoint::{Checkpoints, Cursors};
 use super::objective::recipe;
 use super::pace::Pace;
-use super::score;
+use super::score::{self, ToScore};
 use super::thread::{Activity, Candidate, LearnSetup, Shared};
 use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport};
 use crate::config::SamplerKind;
+use crate::curiosity::Scored;
 use crate::disk::DiskGate;
 use crate::ids::{SampleId, SourceHash};
 use crate::limits::BATCH_QUEUE_MAX;
-use crate::replay::ReplayBuffer;
+use crate::replay::{Draw, ReplayBuffer};
 use crate::rng;
 use crate::torch;
 
@@ -135,20 +136,21 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         self.checkpoint()
     }
 
-    /// Takes one step where there is something to learn; `false` if there is not.
+    /// Takes one step where there is something to learn, or looks at what arrived where nothing more may be drawn; `false` if
+    /// there is neither.
     pub(super) fn turn(&mut self) -> Result<bool, LearnError> {
         let (surprise, drifts) = (self.cursors.surprise.value(), self.cursors.curiosity.counts().drifts);
         self.cursors
             .effort
             .arrive(self.replay.arrived(), self.replay.draws(), surprise, drifts);
         let activity = self.activity();
-        let learning = activity == Activity::Learning;
-        self.tell(activity);
-        if learning {
-            self.draw()?;
+        self.tell(activity.clone());
+        match activity {
+            Activity::Learning => self.draw()?,
+            Activity::Bored => return self.look(),
+            Activity::Paused | Activity::Waiting | Activity::Failed(_) => return Ok(false),
         }
-        let next = if learning { self.under_way.pop_front() } else { None };
-        let Some(draft) = next else {
+        let Some(draft) = self.under_way.pop_front() else {
             return Ok(false);
         };
         self.learn(draft)?;
@@ -245,6 +247,43 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         Ok(())
     }
 
+    /// Shows the teacher what has arrived, without a step: what is new is seen, and a drift wakes the learner, however bored it
+    /// is. `false` while that would not fill a pass.
+    fn look(&mut self) -> Result<bool, LearnError> {
+        let (step, pass) = (self.learner.steps(), score::count(self.batch));
+        let arrived = self
+            .replay
+            .sight(self.sighted, step, score::arrivals_max(self.batch))?;
+        let Some(newest) = arrived.last().filter(|_| arrived.len() >= pass) else {
+            return Ok(false);
+        };
+        self.augmenters.send(Draft {
+            step,
+            seed: self.setup.config.seed,
+            draw: Draw::default(),
+            weights: Vec::new(),
+            asked: score::asked(&arrived, &[], step, pass),
+            pass,
+        })?;
+        let batch = self.augmenters.receive()?;
+        let turn = self.turns.take();
+        let scored = self.ask_teacher(batch.to_score)?;
+        drop(turn);
+        self.sighted = Some(newest.id);
+        self.cursors.sighted = self.sighted;
+        self.take_in(&scored, &[])?;
+        Ok(true)
+    }
+
+    /// What the teacher says, pass after pass.
+    fn ask_teacher(&self, passes: Vec<ToScore>) -> Result<Vec<Scored>, LearnError> {
+        let mut scored = Vec::new();
+        for pass in passes {
+            scored.extend(self.learner.score(pass)?);
+        }
+        Ok(scored)
+    }
+
     /// Takes the step of the oldest batch under way.
     fn learn(&mut self, draft: UnderWay) -> Result<(), LearnError> {
         let mut batch = self.augmenters.receive()?;
@@ -258,9 +297,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             // A step that failed has shown nothing; its samples are due again.
             self.sighted = self.cursors.sighted;
         } else {
-            for pass in to_score {
-                scored.extend(self.learner.score(pass)?);
-            }
+            scored = self.ask_teacher(to_score)?;
             self.cursors.sighted = draft.sighted;
         }
         let now = Instant::now();

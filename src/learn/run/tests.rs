@@ -13,10 +13,8 @@ use crate::replay::NewSource;
 use crate::sample::{Content, ImageTile};
 use tch::Device;
 
-/// A loop over a few pictures, stepped by hand.
-fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<fn(Candidate)>)) {
-    let (replay, _) = ReplayBuffer::open(&dir.join("replay"), &ReplayConfig::default(), 0).unwrap();
-    let source = |number: u8| NewSource {
+fn picture(number: u8) -> NewSource {
+    NewSource {
         hash: SourceHash([number; 32]),
         path: vec![number],
         bytes: 1,
@@ -29,8 +27,18 @@ fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<fn(Candidate)>)) {
             })
             .encode(),
         ],
-    };
-    replay.insert((1..41).map(source).collect()).unwrap();
+    }
+}
+
+/// A loop over a few pictures, stepped by hand.
+fn by_hand(dir: &std::path::Path, check: impl FnOnce(Loop<fn(Candidate)>)) {
+    by_hand_of(dir, &ReplayConfig::default(), check);
+}
+
+/// A loop over the same pictures in a buffer with these settings.
+fn by_hand_of(dir: &std::path::Path, config: &ReplayConfig, check: impl FnOnce(Loop<fn(Candidate)>)) {
+    let (replay, _) = ReplayBuffer::open(&dir.join("replay"), config, 0).unwrap();
+    replay.insert((1..41).map(picture).collect()).unwrap();
     let setup = LearnSetup {
         stream: "pictures".parse().unwrap(),
         config: LearningConfig {
@@ -222,5 +230,27 @@ fn a_step_that_failed_scores_nothing_and_its_samples_are_due_again() {
             (None, None),
             "arrivals are asked about again"
         );
+    });
+}
+
+#[test]
+fn a_bored_learner_looks_at_what_arrives_without_taking_a_step() {
+    let dir = tempfile::tempdir().unwrap();
+    // Each arrival is granted a fifth of a draw: the forty allow one batch of eight.
+    let config = ReplayConfig {
+        draws_per_sample: 0.2,
+        draws_per_sample_min: 0.2,
+        ..Default::default()
+    };
+    by_hand_of(dir.path(), &config, |mut this| {
+        while this.turn().unwrap() {}
+        assert_eq!(this.steps(), 1);
+        this.replay.insert((60..77).map(picture).collect()).unwrap();
+        let scores = this.cursors.curiosity.counts().scores;
+        while this.turn().unwrap() {}
+        assert_eq!(this.steps(), 1);
+        assert!(this.cursors.curiosity.counts().scores >= scores + 16);
+        // Fewer than a pass are left to wait for more.
+        assert!(this.replay.sight(this.sighted, 1, 64).unwrap().len() < score::count(8));
     });
 }
