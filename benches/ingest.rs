@@ -20,7 +20,7 @@ use curiod::clock::SystemClock;
 use curiod::config::{After, IngestConfig, ReplayConfig};
 use curiod::ingest::{Ingest, IngestEvent, IngestSetup};
 use curiod::replay::ReplayBuffer;
-use curiod::sample::Modality;
+use curiod::sample::Cutting;
 use curiod::sample::image::{ImageLimits, decode};
 
 const THREADS: usize = 2;
@@ -136,8 +136,13 @@ fn start(dir: tempfile::TempDir, after: After) -> Result<Running, Box<dyn std::e
             after,
             ..IngestConfig::default()
         },
-        image_px: PX,
-        modality: Modality::Image,
+        cutting: Cutting::Pictures {
+            limits: ImageLimits {
+                pixels_max: 1 << 26,
+                side_px_max: 1 << 15,
+            },
+            image_px: PX,
+        },
         decode_threads: THREADS,
     };
     let (told, done) = crossbeam_channel::unbounded();

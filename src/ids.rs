@@ -38,6 +38,18 @@ impl SourceHash {
     pub fn in_exam(&self) -> bool {
         self.prefix().is_multiple_of(crate::limits::EXAM_ONE_IN)
     }
+
+    /// As [`in_exam`](Self::in_exam), for one of the groups that a source of many samples is held out by: of the first that is
+    /// decided by the source's hash, of the others by theirs.
+    pub fn holds_out(&self, group: u64) -> bool {
+        if group == 0 {
+            return self.in_exam();
+        }
+        let mut of_group = [0; 40];
+        of_group[..32].copy_from_slice(&self.0);
+        of_group[32..].copy_from_slice(&group.to_be_bytes());
+        Self::of(&of_group).in_exam()
+    }
 }
 
 impl fmt::Display for SourceHash {

@@ -11,8 +11,10 @@ use curiod::config::{
     CuriosityConfig, DeviceConfig, LearningConfig, Precision, PublicationConfig, ReplayConfig, SamplerKind,
 };
 use curiod::ids::{SampleId, SourceHash};
-use curiod::learn::{AdamW, Batch, DeviceTurns, LearnSetup, Learner, LearnerSetup, LearnerThread, Pixels, SimClr};
-use curiod::model::{Architecture, EncoderSpec, initialise, weights};
+use curiod::learn::{
+    AdamW, Batch, DeviceTurns, LearnSetup, Learner, LearnerSetup, LearnerThread, Pixels, Shown, SimClr,
+};
+use curiod::model::{Architecture, ImageSpec, initialise, weights};
 use curiod::replay::{NewSource, ReplayBuffer};
 use curiod::sample::image::{ImageLimits, decode};
 use curiod::sample::{Content, ImageTile};
@@ -27,7 +29,7 @@ pub(crate) const BATCH: u32 = 128;
 const THREADS: usize = 2;
 /// Steps that both sides do from the same start, to show that they do the same.
 const SAME_STEPS: usize = 10;
-const SPEC: EncoderSpec = EncoderSpec {
+const SPEC: ImageSpec = ImageSpec {
     architecture: Architecture::ResnetTiny,
     image_px: PX,
 };
@@ -63,7 +65,8 @@ fn config(precision: &str) -> LearningConfig {
 fn step(config: &LearningConfig, device: Device) {
     let setup = LearnerSetup {
         config: config.clone(),
-        spec: SPEC,
+        spec: SPEC.into(),
+        tokenizer: None,
         batch: BATCH as usize,
         device,
     };
@@ -76,11 +79,14 @@ fn step(config: &LearningConfig, device: Device) {
             ids: (0..u64::from(BATCH)).map(SampleId).collect(),
             weights: vec![1.0; BATCH as usize],
             replayed: vec![1.0; BATCH as usize],
-            px: PX,
-            pixels: Pixels::with_home(buffers.recv().expect("the buffer came home"), {
-                let home = home.clone();
-                move |values| drop(home.try_send(values))
-            }),
+            shown: Shown::Pictures {
+                views: 2 * BATCH as usize,
+                px: PX,
+                pixels: Pixels::with_home(buffers.recv().expect("the buffer came home"), {
+                    let home = home.clone();
+                    move |values| drop(home.try_send(values))
+                }),
+            },
             to_score: Vec::new(),
         };
         learner.step(batch, 0.0).expect("a step can be taken").loss
@@ -133,7 +139,8 @@ fn pipeline(config: LearningConfig, device: Device, pictures: Option<&Path>) {
         curiosity: CuriosityConfig::default(),
         publication: PublicationConfig::default(),
         sampler: SamplerKind::Uniform,
-        spec: SPEC,
+        spec: SPEC.into(),
+        tokenizer: None,
         device,
         published_step: 0,
         learn_threads: THREADS,

@@ -7,10 +7,9 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::BacktestError;
+use super::{BacktestError, jsonl};
 use crate::ids::SourceHash;
-use crate::sample::ImageTile;
-use crate::sample::image::{self, ImageLimits};
+use crate::sample::{Content, Cutting, Passage};
 
 /// Bytes of all decoded pictures; more is refused.
 const TILES_BYTES_MAX: usize = 8 << 30;
@@ -22,15 +21,15 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 const ASKS_ONE_IN: usize = 5;
 
 /// What a manifest's column `split` calls the pictures that ask.
-const ASKS: [&str; 4] = ["test", "val", "valid", "validation"];
+pub(super) const ASKS: [&str; 4] = ["test", "val", "valid", "validation"];
 
 /// Which pictures, and what they are called.
 #[derive(Clone, Debug)]
 pub struct ArchiveSetup {
     /// A folder or a tar archive.
     pub data: PathBuf,
-    /// A CSV file with a line for each picture: its columns `path` and `labels`, and perhaps `split` and `order`. A picture
-    /// whose label is empty arrives with the others and is not scored.
+    /// A CSV file with a line for each sample: its columns `path` and `labels`, and perhaps `split` and `order`. A sample
+    /// whose label is empty arrives with the others and is not scored. Of a stream of texts also JSON lines that hold them.
     pub manifest: PathBuf,
     /// The column with the labels.
     pub labels: String,
@@ -38,10 +37,8 @@ pub struct ArchiveSetup {
     pub experiences: Cut,
     /// Only lines whose column has this value.
     pub only: Vec<(String, String)>,
-    /// Bounds of a picture.
-    pub limits: ImageLimits,
-    /// The shorter side at which pictures are kept.
-    pub image_px: u32,
+    /// How a file is read; of one that holds several samples the first counts.
+    pub cutting: Cutting,
 }
 
 /// How a stream is cut into experiences.
@@ -62,8 +59,8 @@ pub struct Item {
     pub hash: SourceHash,
     /// Bytes of its file.
     pub bytes: u64,
-    /// The picture.
-    pub tile: ImageTile,
+    /// The sample.
+    pub content: Content,
     /// Which label it has; one without is learnt from and never scored.
     pub label: Option<usize>,
 }
@@ -83,44 +80,81 @@ pub struct Archive {
     pub passed_over: Vec<(String, String)>,
 }
 
+impl Item {
+    /// Whether the buffer holds it out for the exam.
+    pub fn is_held_out(&self) -> bool {
+        self.hash.holds_out(Content::group_of(&self.content.encode()))
+    }
+}
+
+/// A text of a manifest that holds them itself, as if it came in a file of its own.
+fn of_text(text: String) -> (SourceHash, u64, Content) {
+    let (hash, bytes) = (SourceHash::of(text.as_bytes()), text.len() as u64);
+    let passage = Passage {
+        text,
+        document: 0,
+        part: 0,
+    };
+    (hash, bytes, Content::Text(passage))
+}
+
+/// The first sample of a file.
+fn of_file(setup: &ArchiveSetup, path: &str, bytes: &[u8]) -> Result<(SourceHash, u64, Content), String> {
+    let pieces = setup
+        .cutting
+        .cut(Path::new(path), bytes)
+        .map_err(|rejection| rejection.to_string())?;
+    let first = pieces.contents.into_iter().next().ok_or("it holds no sample")?;
+    Ok((SourceHash::of(bytes), bytes.len() as u64, first))
+}
+
 /// A line of the manifest.
-struct Line {
-    path: String,
-    label: String,
-    asks: Option<bool>,
-    part: String,
+pub(super) struct Line {
+    pub(super) path: String,
+    /// What it says itself, in a manifest of texts.
+    pub(super) text: Option<String>,
+    pub(super) label: String,
+    pub(super) asks: Option<bool>,
+    pub(super) part: String,
 }
 
 impl Archive {
     /// Reads the manifest and every picture that it names.
     pub fn open(setup: &ArchiveSetup) -> Result<Self, BacktestError> {
-        let lines = manifest(setup)?;
-        let mut files = Files::open(&setup.data)?;
+        let (lines, mut files) = match &setup.cutting {
+            // It holds the texts: nothing else is read.
+            Cutting::Texts { field, .. } if setup.manifest.extension().is_some_and(|it| it == "jsonl") => {
+                let lines = jsonl::manifest(setup, field.as_deref().unwrap_or("text"))?;
+                (lines, Files::Folder(setup.data.clone()))
+            }
+            _ => (manifest(setup)?, Files::open(&setup.data)?),
+        };
         let mut archive = Self::default();
         let (mut numbers, mut seen) = (BTreeMap::<String, usize>::new(), HashMap::<usize, usize>::new());
         let (mut tile_bytes, mut parts, mut hashes) = (0, Vec::new(), HashSet::new());
         for line in lines {
-            let loaded = files.read(&line.path).and_then(|bytes| {
-                let tile =
-                    image::decode(&bytes, &setup.limits, setup.image_px).map_err(|rejection| rejection.to_string())?;
-                Ok((SourceHash::of(&bytes), bytes.len() as u64, tile))
-            });
+            let loaded = match line.text {
+                Some(text) => Ok(of_text(text)),
+                None => files
+                    .read(&line.path)
+                    .and_then(|bytes| of_file(setup, &line.path, &bytes)),
+            };
             // The same file twice would be known and asked at once, or arrive and be refused by the buffer.
             let new = loaded.and_then(|loaded| match hashes.insert(loaded.0) {
                 true => Ok(loaded),
                 false => Err("the same content as an earlier file".to_owned()),
             });
-            let (hash, bytes, tile) = match new {
+            let (hash, bytes, content) = match new {
                 Ok(loaded) => loaded,
                 Err(why) => {
                     archive.passed_over.push((line.path, why));
                     continue;
                 }
             };
-            tile_bytes += tile.rgb.len();
+            tile_bytes += content.encode().len();
             if tile_bytes > TILES_BYTES_MAX {
                 return Err(BacktestError::new(
-                    format!("the pictures take more than {} GiB", TILES_BYTES_MAX >> 30),
+                    format!("the samples take more than {} GiB", TILES_BYTES_MAX >> 30),
                     "name fewer in the manifest, choose with --only, or set learning.image_px lower",
                 ));
             }
@@ -140,7 +174,7 @@ impl Archive {
                 path: line.path,
                 hash,
                 bytes,
-                tile,
+                content,
                 label,
             };
             if asks {
@@ -251,6 +285,7 @@ fn manifest(setup: &ArchiveSetup) -> Result<Vec<Line>, BacktestError> {
         };
         let line = Line {
             path: cell(path).to_owned(),
+            text: None,
             label: cell(label).to_owned(),
             asks: asked,
             part: part.map_or_else(String::new, |at| cell(at).to_owned()),

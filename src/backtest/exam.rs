@@ -7,12 +7,16 @@ use super::BacktestError;
 use super::archive::{Archive, Item};
 use super::probes;
 use crate::model::Embedder;
+use crate::model::text::bag_of_words;
 use crate::rng;
-use crate::sample::ImageTile;
+use crate::sample::Content;
 use crate::sample::image::resize_bilinear;
 
 /// Side of the thumbnails that stand for raw pixels.
 const THUMBNAIL_PX: u32 = 32;
+
+/// Numbers that words are counted in.
+const WORDS_DIM: usize = 1_024;
 
 /// Rows embedded at a time, so that memory stays small.
 const CHUNK: usize = 1_024;
@@ -52,8 +56,8 @@ pub struct Exam<'a> {
 pub enum Features<'a> {
     /// A network's.
     Network(&'a Embedder),
-    /// The pixels themselves.
-    Pixels,
+    /// None: the samples themselves, as pixels or as counted words.
+    Raw,
 }
 
 impl<'a> Exam<'a> {
@@ -88,8 +92,8 @@ impl<'a> Exam<'a> {
     /// Scores these features.
     pub fn score(&self, features: &Features<'_>) -> Result<Measured, BacktestError> {
         let _no_grad = tch::no_grad_guard();
-        let known = embed(features, self.known.iter().map(|item| &item.tile))?;
-        let asked = embed(features, self.archive.asks.iter().map(|item| &item.tile))?;
+        let known = embed(features, self.known.iter().map(|item| &item.content))?;
+        let asked = embed(features, self.archive.asks.iter().map(|item| &item.content))?;
         let classes = self.archive.labels.len() as i64;
         let scores = |answers: Tensor| {
             let right = answers.eq_tensor(&self.asked_labels).to_kind(Kind::Double);
@@ -112,27 +116,32 @@ fn labels<'a>(items: impl IntoIterator<Item = &'a Item>) -> Tensor {
 }
 
 /// [N, D], unit rows.
-fn embed<'a>(features: &Features<'_>, tiles: impl Iterator<Item = &'a ImageTile>) -> Result<Tensor, BacktestError> {
-    let tiles: Vec<&ImageTile> = tiles.collect();
+fn embed<'a>(features: &Features<'_>, samples: impl Iterator<Item = &'a Content>) -> Result<Tensor, BacktestError> {
+    let samples: Vec<&Content> = samples.collect();
     let rows = match features {
         Features::Network(embedder) => {
-            let mut rows = Vec::with_capacity(tiles.len() * embedder.dim());
-            for chunk in tiles.chunks(CHUNK) {
+            let mut rows = Vec::with_capacity(samples.len() * embedder.dim());
+            for chunk in samples.chunks(CHUNK) {
                 rows.extend(embedder.embed(chunk)?);
             }
             rows
         }
-        Features::Pixels => tiles.iter().flat_map(|tile| pixels(tile)).collect(),
+        Features::Raw => samples.iter().flat_map(|sample| raw(sample)).collect(),
     };
     let rows = Tensor::from_slice(&rows);
-    Ok(rows.to_device(Device::Cpu).view([tiles.len() as i64, -1]))
+    Ok(rows.to_device(Device::Cpu).view([samples.len() as i64, -1]))
 }
 
-/// A picture as a unit vector of its pixels, their mean taken off.
-fn pixels(tile: &ImageTile) -> Vec<f32> {
-    let bytes = resize_bilinear(tile, THUMBNAIL_PX, THUMBNAIL_PX).rgb;
-    let mean = bytes.iter().map(|byte| f32::from(*byte)).sum::<f32>() / bytes.len() as f32;
-    let centred: Vec<f32> = bytes.iter().map(|byte| f32::from(*byte) - mean).collect();
-    let length = centred.iter().map(|v| v * v).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-    centred.into_iter().map(|v| v / length).collect()
+/// A sample as a unit vector, without a network: of a picture its pixels, their mean taken off; of a text its counted words.
+fn raw(sample: &Content) -> Vec<f32> {
+    let numbers: Vec<f32> = match sample {
+        Content::Image(tile) => {
+            let bytes = resize_bilinear(tile, THUMBNAIL_PX, THUMBNAIL_PX).rgb;
+            let mean = bytes.iter().map(|byte| f32::from(*byte)).sum::<f32>() / bytes.len() as f32;
+            bytes.iter().map(|byte| f32::from(*byte) - mean).collect()
+        }
+        Content::Text(passage) => bag_of_words(&passage.text, WORDS_DIM),
+    };
+    let length = numbers.iter().map(|v| v * v).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+    numbers.into_iter().map(|v| v / length).collect()
 }

@@ -5,6 +5,7 @@
 mod archive;
 mod arms;
 mod exam;
+mod jsonl;
 pub mod metrics;
 mod play;
 mod plot;
@@ -102,7 +103,7 @@ pub fn run(
         for (arm, played) in setup.arms.iter().zip(&mut played) {
             let mut tell = |moment: &Moment| told(&arm.name, seed, moment);
             if !arm.learns() {
-                let one = untrained(&exam, arm, seed, setup.play.device)?;
+                let one = untrained(archive, &exam, arm, seed, setup.play.device)?;
                 one.moments.iter().for_each(&mut tell);
                 played.push(one);
                 continue;

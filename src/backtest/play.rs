@@ -14,10 +14,11 @@ use super::arms::{Arm, Sees};
 use super::exam::{Exam, Features, Measured};
 use crate::clock::Timestamp;
 use crate::config::{LearningConfig, ReplayConfig};
-use crate::learn::{DrivenLearner, LearnSetup};
-use crate::model::{Embedder, EncoderSpec};
+use crate::learn::{DrivenLearner, LearnSetup, train_vocabulary};
+use crate::model::text::Tokenizer;
+use crate::model::{Embedder, EncoderSpec, Pretrained};
 use crate::replay::{NewSource, ReplayBuffer};
-use crate::sample::Content;
+use crate::sample::{Content, Modality};
 
 /// Milliseconds between two arrivals of the scripted clock.
 const ARRIVAL_MS: i64 = 1_000;
@@ -69,12 +70,24 @@ pub struct Played {
 }
 
 /// Scores what has learnt nothing.
-pub fn untrained(exam: &Exam<'_>, arm: &Arm, seed: u64, device: Device) -> Result<Played, BacktestError> {
+pub fn untrained(
+    archive: &Archive,
+    exam: &Exam<'_>,
+    arm: &Arm,
+    seed: u64,
+    device: Device,
+) -> Result<Played, BacktestError> {
     let measured = match arm.sees {
-        Sees::Pixels => exam.score(&Features::Pixels)?,
+        Sees::Pixels => exam.score(&Features::Raw)?,
         _ => {
-            let spec = EncoderSpec::resolve(&arm.config.learning, device);
-            exam.score(&Features::Network(&Embedder::random(&spec, seed, device)?))?
+            let spec = EncoderSpec::resolve(arm.config.modality, &arm.config.learning, device)?;
+            let tokenizer = tokenizer(archive, arm, &spec)?;
+            exam.score(&Features::Network(&Embedder::random(
+                &spec,
+                tokenizer.as_ref(),
+                seed,
+                device,
+            )?))?
         }
     };
     Ok(Played {
@@ -121,7 +134,7 @@ pub fn play(
             arrived = next;
         }
         let (_, teacher) = stage.learner.weights()?;
-        let embedder = Embedder::open(&stage.spec, &teacher, setup.device)?;
+        let embedder = Embedder::open(&stage.spec, stage.tokenizer.as_ref(), &teacher, setup.device)?;
         let moment = Moment {
             arrived,
             step: stage.learner.steps(),
@@ -138,6 +151,22 @@ pub fn play(
         kept: stage.kept(),
         newest: stage.replay.newest_len(),
     })
+}
+
+/// The vocabulary that a stream of texts has: of the weights it continues from, else of its first texts. None for pictures.
+fn tokenizer(archive: &Archive, arm: &Arm, spec: &EncoderSpec) -> Result<Option<Tokenizer>, BacktestError> {
+    if spec.modality() != Modality::Text {
+        return Ok(None);
+    }
+    let learning = &arm.config.learning;
+    if let Some(dir) = &learning.init {
+        return Ok(Pretrained::read(dir, spec)?.tokenizer().cloned());
+    }
+    let texts = archive.stream.iter().filter_map(|item| match &item.content {
+        Content::Text(passage) => Some(passage.text.clone()),
+        Content::Image(_) => None,
+    });
+    Ok(Some(train_vocabulary(learning, texts)?))
 }
 
 /// After how many arrivals the network is scored, and which experience ends there.
@@ -158,6 +187,7 @@ struct Stage {
     replay: Arc<ReplayBuffer>,
     learner: DrivenLearner,
     spec: EncoderSpec,
+    tokenizer: Option<Tokenizer>,
     spent: Duration,
 }
 
@@ -169,8 +199,9 @@ impl Stage {
             checkpoint_s: u64::MAX,
             ..arm.config.learning.clone()
         };
-        let spec = EncoderSpec::resolve(&learning, setup.device);
-        let trained_on = archive.stream.iter().filter(|item| !item.hash.in_exam()).count();
+        let spec = EncoderSpec::resolve(arm.config.modality, &learning, setup.device)?;
+        let tokenizer = tokenizer(archive, arm, &spec)?;
+        let trained_on = archive.stream.iter().filter(|item| !item.is_held_out()).count();
         let draws = (setup.steps as usize * spec.batch(&learning)) as f64;
         let held_out = archive.stream.len() - trained_on;
         let replay = ReplayConfig {
@@ -192,6 +223,7 @@ impl Stage {
             sampler: replay.sampler,
             publication: arm.config.publication.clone(),
             spec,
+            tokenizer: tokenizer.clone(),
             device: setup.device,
             learn_threads: setup.threads,
             augment_threads: (setup.threads / 2).max(1),
@@ -204,6 +236,7 @@ impl Stage {
             learner: DrivenLearner::new(learn, Arc::clone(&buffer))?,
             replay: buffer,
             spec,
+            tokenizer,
             spent: Duration::ZERO,
         })
     }
@@ -216,7 +249,7 @@ impl Stage {
             path: item.path.clone().into_bytes(),
             bytes: item.bytes,
             taken_at: Timestamp((first + number) as i64 * ARRIVAL_MS),
-            samples: vec![Content::Image(item.tile.clone()).encode()],
+            samples: vec![item.content.encode()],
         };
         self.replay.insert(items.iter().enumerate().map(source).collect())?;
         self.spent += start.elapsed();

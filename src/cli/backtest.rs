@@ -13,13 +13,13 @@ use crate::backtest::{
 };
 use crate::config::{self, Config};
 use crate::model::EncoderSpec;
-use crate::sample::image::ImageLimits;
+use crate::sample::Modality;
 use crate::torch;
 
 /// The flags of `curiod backtest`.
 #[derive(Args, Clone, Debug)]
 pub struct BacktestArgs {
-    /// The pictures: a folder, or an uncompressed tar archive
+    /// The files: a folder, or an uncompressed tar archive; not read where JSON lines hold the texts
     #[arg(long, value_name = "DIR|TAR")]
     data: PathBuf,
     /// A CSV file with a line for each picture, in the order of the stream: its `path`, its label (empty: it arrives and is
@@ -63,6 +63,9 @@ pub struct BacktestArgs {
     /// The daemon's configuration; its first stream's settings, or those of --stream, are what `curiod` stands for
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The kind of data, where there is no configuration: image or text [default: image]
+    #[arg(long, value_name = "MODALITY", conflicts_with = "config", value_parser = modality)]
+    modality: Option<Modality>,
     /// The stream of the configuration
     #[arg(long, value_name = "STREAM", requires = "config")]
     stream: Option<String>,
@@ -90,14 +93,19 @@ impl From<BacktestError> for Failure {
 pub fn backtest(args: &BacktestArgs) -> Result<(), Failure> {
     let config = match &args.config {
         Some(file) => config::compose(file, config::environment())?,
-        None => super::run::bare(&std::env::temp_dir(), "backtest")?,
+        None => super::run::bare(
+            &std::env::temp_dir(),
+            "backtest",
+            args.modality.unwrap_or(Modality::Image),
+        )?,
     };
     let mut stream = stream(&config, args.stream.as_deref())?;
     for setting in &args.set {
         stream = stream.with(setting)?;
     }
     let device = torch::prepare(&config.device)?;
-    let spec = EncoderSpec::resolve(&stream.learning, device);
+    let spec = EncoderSpec::resolve(stream.modality, &stream.learning, device)
+        .map_err(|error| Failure::new(Failure::FAILED, error))?;
     let texts = args.arms.iter().chain(&args.arm);
     let arms = texts
         .map(|text| Arm::parse(text, &stream, args.buffer))
@@ -111,11 +119,7 @@ pub fn backtest(args: &BacktestArgs) -> Result<(), Failure> {
             Err(_) => Cut::Column(args.experiences.clone()),
         },
         only: args.only.iter().map(|text| pair(text)).collect::<Result<_, _>>()?,
-        limits: ImageLimits {
-            pixels_max: stream.ingest.image_pixels_max,
-            side_px_max: stream.ingest.image_side_px_max,
-        },
-        image_px: spec.image_px,
+        cutting: stream.cutting(spec.image_px()),
     })?;
     for (path, why) in archive.passed_over.iter().take(5) {
         eprintln!("passed over {path}: {why}");
@@ -182,6 +186,10 @@ fn stream(config: &Config, name: Option<&str>) -> Result<config::StreamConfig, F
         Failure::new(Failure::USAGE, "the configuration has no such stream")
             .hint(format!("it has {}", names.join(", ")))
     })
+}
+
+fn modality(text: &str) -> Result<Modality, String> {
+    serde_json::from_value(text.into()).map_err(|_| "it is image or text".to_owned())
 }
 
 fn pair(text: &str) -> Result<(String, String), Failure> {

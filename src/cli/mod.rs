@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod demo;
 pub mod doctor;
 pub mod failure;
+pub mod fill;
 pub mod inpaint;
 pub mod models;
 pub mod output;
@@ -57,14 +58,16 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Its streams
     Streams(status::StreamsArgs),
-    /// Embeddings of pictures
+    /// Embeddings of pictures or texts
     Embed(query::EmbedArgs),
-    /// The samples most like a picture
+    /// The samples most like a picture or a text
     Search(query::SearchArgs),
-    /// How new a picture is, or which samples are the most novel
+    /// How new a picture or a text is, or which samples are the most novel
     Novelty(query::NoveltyArgs),
     /// Have the middle of a picture painted by a model of the objective `inpaint`
     Inpaint(inpaint::InpaintArgs),
+    /// Have the words guessed that a text hides behind [MASK]
+    Fill(fill::FillArgs),
     /// A sample, and why it is replayed as often as it is
     Sample(sample::SampleArgs),
     /// The published models
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Search(args) => query::search(&args),
         Command::Novelty(args) => query::novelty(&args),
         Command::Inpaint(args) => inpaint::inpaint(&args),
+        Command::Fill(args) => fill::fill(&args),
         Command::Sample(args) => sample::sample(&args),
         Command::Models(command) => models::models(&command),
         Command::Quarantine(args) => quarantine::quarantine(&args),

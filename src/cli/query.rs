@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
-use super::output::{print, print_json, table};
+use super::output::{print, print_json, table, visible};
 use super::{Connection, Format};
 use crate::client::Client;
 
@@ -29,14 +29,17 @@ pub struct EmbedArgs {
     format: Format,
     #[command(flatten)]
     model: ModelArg,
-    /// A picture; - reads it from stdin. Several may be given
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    /// A picture, or a file of text for a stream of texts; - reads it from stdin. Several may be given
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "text")]
     file: Vec<PathBuf>,
+    /// A text. Several may be given
+    #[arg(long, value_name = "TEXT", num_args = 1..)]
+    text: Vec<String>,
 }
 
 /// The flags of `curiod search`.
 #[derive(Args, Clone, Debug)]
-#[command(group(clap::ArgGroup::new("query").required(true).args(["file", "id"])))]
+#[command(group(clap::ArgGroup::new("query").required(true).args(["file", "text", "id"])))]
 pub struct SearchArgs {
     #[command(flatten)]
     connection: Connection,
@@ -44,9 +47,12 @@ pub struct SearchArgs {
     format: Format,
     #[command(flatten)]
     model: ModelArg,
-    /// The neighbours of this picture; - reads it from stdin
+    /// The neighbours of this picture, or of this file of text; - reads it from stdin
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// The neighbours of this text
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
     /// The neighbours of this sample
     #[arg(long, value_name = "SAMPLE")]
     id: Option<u64>,
@@ -57,7 +63,7 @@ pub struct SearchArgs {
 
 /// The flags of `curiod novelty`.
 #[derive(Args, Clone, Debug)]
-#[command(group(clap::ArgGroup::new("query").required(true).args(["file", "top"])))]
+#[command(group(clap::ArgGroup::new("query").required(true).multiple(true).args(["file", "text", "top"])))]
 pub struct NoveltyArgs {
     #[command(flatten)]
     connection: Connection,
@@ -65,11 +71,14 @@ pub struct NoveltyArgs {
     format: Format,
     #[command(flatten)]
     model: ModelArg,
-    /// How new this picture is; - reads it from stdin. Several may be given
+    /// How new this picture or file of text is; - reads it from stdin. Several may be given
     #[arg(long, value_name = "FILE", num_args = 1..)]
     file: Vec<PathBuf>,
+    /// How new this text is. Several may be given
+    #[arg(long, value_name = "TEXT", num_args = 1..)]
+    text: Vec<String>,
     /// The N most novel samples held
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["file", "text"])]
     top: Option<usize>,
 }
 
@@ -93,7 +102,8 @@ impl ModelArg {
 /// `curiod embed`.
 pub fn embed(args: &EmbedArgs) -> Result<(), Failure> {
     let client = args.connection.client()?;
-    let answer = ask_for_files(&client, "/api/v1/embed", &args.model, &args.file, "embeddings")?;
+    let items = Items::read(&args.file, &args.text)?;
+    let answer = ask_for(&client, "/api/v1/embed", &args.model, &items, "embeddings")?;
     if args.format.json {
         return print_json(&answer);
     }
@@ -103,8 +113,8 @@ pub fn embed(args: &EmbedArgs) -> Result<(), Failure> {
         word(&answer["space"]),
         answer["dim"]
     );
-    for (file, embedding) in args.file.iter().zip(list(&answer["embeddings"])) {
-        text += &format!("{}: {embedding}\n", file.display());
+    for (name, embedding) in items.names.iter().zip(list(&answer["embeddings"])) {
+        text += &format!("{name}: {embedding}\n");
     }
     print(&text)
 }
@@ -113,9 +123,10 @@ pub fn embed(args: &EmbedArgs) -> Result<(), Failure> {
 pub fn search(args: &SearchArgs) -> Result<(), Failure> {
     let mut asked = args.model.asked();
     asked.insert("k".to_owned(), json!(args.k));
-    match (&args.file, args.id) {
-        (Some(file), _) => asked.insert("image".to_owned(), json!(STANDARD.encode(read(file)?))),
-        (None, id) => asked.insert("id".to_owned(), json!(id)),
+    match (&args.file, &args.text, args.id) {
+        (Some(file), ..) => asked.insert("image".to_owned(), json!(STANDARD.encode(read(file)?))),
+        (None, Some(text), _) => asked.insert("text".to_owned(), json!(text)),
+        (None, None, id) => asked.insert("id".to_owned(), json!(id)),
     };
     let answer = args
         .connection
@@ -134,13 +145,14 @@ pub fn search(args: &SearchArgs) -> Result<(), Failure> {
 /// `curiod novelty`.
 pub fn novelty(args: &NoveltyArgs) -> Result<(), Failure> {
     let client = args.connection.client()?;
+    let items = Items::read(&args.file, &args.text)?;
     let answer = match args.top {
         Some(top) => {
             let mut asked = args.model.asked();
             asked.insert("top".to_owned(), json!(top));
             client.post("/api/v1/novelty", &Value::Object(asked))?
         }
-        None => ask_for_files(&client, "/api/v1/novelty", &args.model, &args.file, "results")?,
+        None => ask_for(&client, "/api/v1/novelty", &args.model, &items, "results")?,
     };
     if args.format.json {
         return print_json(&answer);
@@ -149,8 +161,8 @@ pub fn novelty(args: &NoveltyArgs) -> Result<(), Failure> {
         .iter()
         .enumerate()
         .map(|(at, result)| {
-            let path = match args.file.get(at) {
-                Some(file) => file.display().to_string(),
+            let path = match items.names.get(at) {
+                Some(name) => name.clone(),
                 None => word(&result["path"]),
             };
             [number(&result["novelty"]), number(&result["distance"]), path]
@@ -159,24 +171,53 @@ pub fn novelty(args: &NoveltyArgs) -> Result<(), Failure> {
     print(&table([">novelty", ">distance", "path"], &rows))
 }
 
-/// Sends files, in several requests where they are many, and joins what is said of them under `list_name`. All answers
-/// are of one generation: when a new one begins to answer in between, the files are sent afresh.
-fn ask_for_files(
-    client: &Client,
-    path: &str,
-    model: &ModelArg,
-    files: &[PathBuf],
-    list_name: &str,
-) -> Result<Value, Failure> {
-    let mut pictures = Vec::with_capacity(files.len());
-    for file in files {
-        pictures.push(STANDARD.encode(read(file)?));
+/// What is asked about: files, then texts.
+struct Items {
+    /// What each is called in the answer.
+    names: Vec<String>,
+    /// Files in base64, then texts.
+    sent: Vec<String>,
+    /// How many of them are files.
+    files: usize,
+}
+
+impl Items {
+    fn read(files: &[PathBuf], texts: &[String]) -> Result<Self, Failure> {
+        let mut sent = Vec::with_capacity(files.len() + texts.len());
+        for file in files {
+            sent.push(STANDARD.encode(read(file)?));
+        }
+        sent.extend(texts.iter().cloned());
+        let names = files.iter().map(|file| file.display().to_string());
+        Ok(Self {
+            names: names.chain(texts.iter().map(|text| visible(text))).collect(),
+            sent,
+            files: files.len(),
+        })
     }
+
+    /// In requests that the daemon takes: the key that each part stands under, and the part.
+    fn parts(&self) -> Vec<(&'static str, &[String])> {
+        let (files, texts) = self.sent.split_at(self.files);
+        let of = |key: &'static str, sent| {
+            let parts: Vec<&[String]> = parts(sent);
+            parts
+                .into_iter()
+                .filter(|part| !part.is_empty())
+                .map(move |part| (key, part))
+        };
+        of("images", files).chain(of("texts", texts)).collect()
+    }
+}
+
+/// Sends what is asked about, in several requests where it is much, and joins what is said of it under `list_name`. All answers
+/// are of one generation: when a new one begins to answer in between, everything is sent afresh.
+fn ask_for(client: &Client, path: &str, model: &ModelArg, items: &Items, list_name: &str) -> Result<Value, Failure> {
     'afresh: for _ in 0..FRESH_STARTS_MAX {
         let mut joined: Option<Value> = None;
-        for part in parts(&pictures) {
+        for (key, part) in items.parts() {
             let mut asked = model.asked();
-            asked.insert("images".to_owned(), json!(part));
+            asked.insert(key.to_owned(), json!(part));
             let mut answer = client.post(path, &Value::Object(asked))?;
             match &mut joined {
                 None => joined = Some(answer),
@@ -194,7 +235,7 @@ fn ask_for_files(
     Err(Failure::new(Failure::FAILED, what).hint("send fewer, or name one generation with --model STREAM@GENERATION"))
 }
 
-/// Pictures in the order given, cut where a request would have too many files or bytes.
+/// Items in the order given, cut where a request would have too many files or bytes.
 fn parts(pictures: &[String]) -> Vec<&[String]> {
     let (mut parts, mut start, mut bytes) = (Vec::new(), 0, 0);
     for (at, picture) in pictures.iter().enumerate() {

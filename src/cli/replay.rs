@@ -17,7 +17,7 @@ use crate::daemon;
 use crate::daemon::lock::StateLock;
 use crate::durable::FileWriter;
 use crate::replay::{ArchiveError, BadRecordReport, ImportReport, ReplayBuffer, export as write_archive};
-use crate::sample::Content;
+use crate::sample::{Content, Modality};
 
 /// Bytes that go to or come from an archive at a time.
 const ARCHIVE_BUFFER_BYTES: usize = 1 << 20;
@@ -168,7 +168,7 @@ impl Buffers {
             Some(name) => name.to_owned(),
             None => self.one(None)?.0,
         };
-        let config = super::run::bare(&self.state_dir, &name)?;
+        let config = super::run::bare(&self.state_dir, &name, Modality::Image)?;
         let stream = config
             .streams
             .first()

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::config::{self, Config, ConfigError};
 use crate::sample::Modality;
 use crate::sample::image::Format;
+use crate::sample::text::{self, TextLimits};
 
 /// The flags of `curiod run`.
 #[derive(Args, Clone, Debug)]
@@ -37,12 +38,14 @@ pub enum ModalityChoice {
     Auto,
     /// Pictures.
     Image,
+    /// Texts.
+    Text,
 }
 
 /// Files that `auto` looks at.
 const LOOK_AT_FILES: usize = 64;
 /// Bytes of each that tell its type.
-const LOOK_AT_BYTES: u64 = 64;
+const LOOK_AT_BYTES: u64 = 4_096;
 
 impl RunArgs {
     /// The configuration that the flags and the environment ask for.
@@ -53,6 +56,7 @@ impl RunArgs {
         let inboxes = self.inbox.iter().map(|inbox| absolute(inbox)).collect::<Vec<_>>();
         let modality = match self.modality {
             ModalityChoice::Image => Modality::Image,
+            ModalityChoice::Text => Modality::Text,
             ModalityChoice::Auto => tell_modality(&inboxes)?,
         };
         let state = self
@@ -75,12 +79,12 @@ impl RunArgs {
 
 /// The configuration of a state without a file: what [`RunArgs`] gives a stream of this name. It watches nothing: below its inbox there
 /// can be no file.
-pub fn bare(state: &Path, stream: &str) -> Result<Config, ConfigError> {
+pub fn bare(state: &Path, stream: &str, modality: Modality) -> Result<Config, ConfigError> {
     written(
         toml::Table::new(),
         state,
         stream,
-        Modality::Image,
+        modality,
         &[PathBuf::from("/dev/null")],
     )
 }
@@ -93,8 +97,11 @@ fn written(
     modality: Modality,
     inboxes: &[PathBuf],
 ) -> Result<Config, ConfigError> {
-    table.insert("state_dir".to_owned(), text(&absolute(state))?);
-    let inboxes = inboxes.iter().map(|inbox| text(inbox)).collect::<Result<Vec<_>, _>>()?;
+    table.insert("state_dir".to_owned(), in_utf8(&absolute(state))?);
+    let inboxes = inboxes
+        .iter()
+        .map(|inbox| in_utf8(inbox))
+        .collect::<Result<Vec<_>, _>>()?;
     let stream = toml::Table::from_iter([
         ("name".to_owned(), toml::Value::String(name.to_owned())),
         ("modality".to_owned(), toml::Value::String(modality.to_string())),
@@ -113,6 +120,7 @@ fn written(
 fn default_name(modality: Modality) -> &'static str {
     match modality {
         Modality::Image => "pictures",
+        Modality::Text => "texts",
     }
 }
 
@@ -120,7 +128,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-fn text(path: &Path) -> Result<toml::Value, ConfigError> {
+fn in_utf8(path: &Path) -> Result<toml::Value, ConfigError> {
     path.to_str()
         .map(|text| toml::Value::String(text.to_owned()))
         .ok_or_else(|| ConfigError {
@@ -141,10 +149,10 @@ pub fn default_state_dir() -> Option<PathBuf> {
         .or_else(|| Some(folder("HOME")?.join(".local/state/curiod")))
 }
 
-/// The modality of the first files, by their content. An empty inbox is taken for one of pictures, the only modality
-/// there is so far; files of which none is a picture are refused rather than quarantined one by one.
+/// The modality of the first files, by their content: of pictures where one is, else of texts where one is. An empty inbox is
+/// taken for one of pictures; files of which none is either are refused rather than quarantined one by one.
 fn tell_modality(inboxes: &[PathBuf]) -> Result<Modality, ConfigError> {
-    let mut looked_at = 0;
+    let (mut looked_at, mut texts) = (0, 0);
     let mut folders = inboxes.to_vec();
     while let Some(folder) = folders.pop() {
         // A folder that can not be read is named when the stream starts.
@@ -161,19 +169,24 @@ fn tell_modality(inboxes: &[PathBuf]) -> Result<Modality, ConfigError> {
                 if Format::of(&head).is_ok() {
                     return Ok(Modality::Image);
                 }
+                texts += usize::from(text::cut(&entry.path(), &head, None, &TextLimits::default()).is_ok());
             }
         }
         if looked_at >= LOOK_AT_FILES {
             break;
         }
     }
+    if texts > 0 {
+        return Ok(Modality::Text);
+    }
     if looked_at == 0 {
         return Ok(Modality::Image);
     }
     Err(ConfigError {
         what: format!(
-            "none of the first {looked_at} files in the inbox is a picture, and curiod learns from pictures alone so far"
+            "none of the first {looked_at} files in the inbox is a picture or a text, and curiod learns from no other so far"
         ),
-        hint: "point --inbox at a folder of pictures, or say --modality image to quarantine the rest".to_owned(),
+        hint: "point --inbox at a folder of pictures or texts, or say --modality image or text to quarantine the rest"
+            .to_owned(),
     })
 }

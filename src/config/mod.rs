@@ -15,7 +15,9 @@ pub use compose::{compose, environment, parse};
 pub use sections::*;
 
 use crate::ids::StreamName;
-use crate::sample::Modality;
+use crate::sample::image::ImageLimits;
+use crate::sample::text::TextLimits;
+use crate::sample::{Cutting, Modality};
 
 /// The whole configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +71,29 @@ pub struct StreamConfig {
     /// When models are published.
     #[serde(default)]
     pub publication: PublicationConfig,
+}
+
+impl StreamConfig {
+    /// How its files are cut into samples, pictures kept at so many pixels.
+    pub fn cutting(&self, image_px: u32) -> Cutting {
+        match self.modality {
+            Modality::Image => Cutting::Pictures {
+                limits: ImageLimits {
+                    pixels_max: self.ingest.image_pixels_max,
+                    side_px_max: self.ingest.image_side_px_max,
+                },
+                image_px,
+            },
+            Modality::Text => Cutting::Texts {
+                limits: TextLimits {
+                    chars_max: self.ingest.passage_chars_max,
+                    chars_overlap: self.ingest.passage_overlap_chars,
+                    ..TextLimits::default()
+                },
+                field: self.ingest.text_field.clone(),
+            },
+        }
+    }
 }
 
 impl Default for Config {

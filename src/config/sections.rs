@@ -1,11 +1,15 @@
 //! The sections of the configuration: one typed struct each, with its defaults.
 //! Every key is documented here once; `config/curiod.toml` and the JSON schema say the same.
 
+mod learning;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use learning::{EncoderKind, LearningConfig, ObjectiveKind, Precision};
 
 /// Which device the tensors live on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -138,6 +142,13 @@ pub struct IngestConfig {
     pub image_pixels_max: u64,
     /// Pixels of one side of a picture.
     pub image_side_px_max: u32,
+    /// The field of JSON lines, or the column of a table, that holds the text. Default: the first with a usual name (text,
+    /// content, body, message, ...), else the longest.
+    pub text_field: Option<String>,
+    /// Characters of one passage: longer documents are cut between paragraphs, sentences or words.
+    pub passage_chars_max: usize,
+    /// Characters at the end of a passage that begin the next one too.
+    pub passage_overlap_chars: usize,
     /// Free bytes on the state's disk below which nothing more is taken until twice as much is free; below half of them the
     /// learner writes no checkpoints until all of them are.
     pub disk_reserve_bytes: u64,
@@ -155,6 +166,9 @@ impl Default for IngestConfig {
             file_bytes_max: 256 << 20,
             image_pixels_max: 100_000_000,
             image_side_px_max: 32_768,
+            text_field: None,
+            passage_chars_max: 600,
+            passage_overlap_chars: 60,
             disk_reserve_bytes: 1 << 30,
         }
     }
@@ -188,7 +202,8 @@ pub enum SamplerKind {
     Prioritized,
 }
 
-/// What is done with pictures that show the same: compressed again, scaled, brightened, cut a little at their edges.
+/// What is done with pictures that show the same: compressed again, scaled, brightened, cut a little at their edges. Of texts
+/// only those that are the same file are known for the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NearDuplicates {
@@ -249,132 +264,6 @@ impl Default for ReplayConfig {
             recent_samples: 1_024,
             draws_per_sample: 200.0,
             draws_per_sample_min: 20.0,
-        }
-    }
-}
-
-/// The number format of the costly operations of a training step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// bfloat16 where the hardware multiplies it natively, else float32.
-    #[default]
-    Auto,
-    /// float32.
-    Fp32,
-    /// bfloat16 autocast; weights stay float32.
-    Bf16,
-}
-
-/// The network that is published.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum EncoderKind {
-    /// `resnet_tiny` on the CPU, `resnet18` on CUDA; for `mae`, `vit_tiny` and `vit_small`.
-    #[default]
-    Auto,
-    /// A narrow ResNet of one block a stage, for CPUs.
-    ResnetTiny,
-    /// ResNet-18 with GroupNorm.
-    Resnet18,
-    /// ResNet-50 with GroupNorm.
-    Resnet50,
-    /// ViT-Ti.
-    VitTiny,
-    /// ViT-S.
-    VitSmall,
-    /// ViT-B.
-    VitBase,
-}
-
-impl EncoderKind {
-    /// Whether it is a ResNet, whatever the device.
-    pub fn is_resnet(self) -> bool {
-        matches!(self, Self::ResnetTiny | Self::Resnet18 | Self::Resnet50)
-    }
-
-    /// Whether it is a ViT, whatever the device.
-    pub fn is_vit(self) -> bool {
-        matches!(self, Self::VitTiny | Self::VitSmall | Self::VitBase)
-    }
-}
-
-/// The proxy task.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum ObjectiveKind {
-    /// Two views of a picture find each other among the others' (Chen et al. 2020).
-    #[default]
-    Simclr,
-    /// Two views of a picture are alike, dimensions vary and say different things (Bardes et al. 2022).
-    Vicreg,
-    /// A hidden region is painted from what is around it (Context Encoders, Pathak et al. 2016).
-    Inpaint,
-    /// Three quarters of the patches are predicted from the rest (masked autoencoder, He et al. 2022); ViT only.
-    Mae,
-}
-
-/// `[learning]`: the learner.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct LearningConfig {
-    /// The proxy task: `simclr`, `vicreg`, `inpaint` or `mae`.
-    pub objective: ObjectiveKind,
-    /// Whether `inpaint` also has an adversary that tells painted regions from real ones: sharper, and dearer.
-    pub inpaint_adversarial: bool,
-    /// The network: `auto`, `resnet_tiny`, `resnet18`, `resnet50`, `vit_tiny`, `vit_small` or `vit_base`.
-    pub encoder: EncoderKind,
-    /// A folder as timm saves it (`config.json`, `model.safetensors`), whose weights a stream without a checkpoint
-    /// continues from.
-    pub init: Option<PathBuf>,
-    /// Pixels of the shorter side at which pictures are kept, and of the square the encoder sees.
-    /// 0: the encoder's own (64 for `resnet_tiny` and `vit_tiny`, 224 for the others). A ViT cuts pictures of up to 96
-    /// into patches of 8, larger ones into patches of 16.
-    pub image_px: u32,
-    /// Samples of one step. 0: the encoder's own (256 for `resnet18` and `vit_small`, 128 for the others).
-    pub batch: usize,
-    /// Peak learning rate at batch 256; scaled by the square root of `batch / 256`.
-    pub learning_rate: f64,
-    /// The most that the alignment with the teacher may weigh in the loss. It weighs nothing while nothing is being
-    /// forgotten. 0: never aligned.
-    pub alignment_max: f64,
-    /// Weight decay of AdamW.
-    pub weight_decay: f64,
-    /// Steps over which the learning rate rises from 0.
-    pub warmup_steps: u64,
-    /// Steps after the warm-up over which it falls to 0.3 of its peak, where it stays for ever.
-    pub cooldown_steps: u64,
-    /// `auto`, `fp32` or `bf16`.
-    pub precision: Precision,
-    /// Seed of weights, batches and augmentations.
-    pub seed: u64,
-    /// Samples that must be in the buffer before the first step.
-    pub samples_min: usize,
-    /// Seconds between two checkpoints.
-    pub checkpoint_s: u64,
-    /// Checkpoints kept.
-    pub checkpoints_kept: usize,
-}
-
-impl Default for LearningConfig {
-    fn default() -> Self {
-        Self {
-            objective: ObjectiveKind::Simclr,
-            inpaint_adversarial: false,
-            encoder: EncoderKind::Auto,
-            init: None,
-            image_px: 0,
-            batch: 0,
-            learning_rate: 5e-4,
-            alignment_max: 0.5,
-            weight_decay: 1e-4,
-            warmup_steps: 500,
-            cooldown_steps: 20_000,
-            precision: Precision::Auto,
-            seed: 0,
-            samples_min: 16,
-            checkpoint_s: 60,
-            checkpoints_kept: 3,
         }
     }
 }

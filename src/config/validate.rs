@@ -111,6 +111,25 @@ impl StreamConfig {
                 1.0,
                 1e6,
             ),
+            (
+                "ingest.passage_chars_max",
+                ingest.passage_chars_max as f64,
+                64.0,
+                100_000.0,
+            ),
+            (
+                "ingest.passage_overlap_chars",
+                ingest.passage_overlap_chars as f64,
+                0.0,
+                ingest.passage_chars_max as f64 / 2.0,
+            ),
+            ("learning.vocab_size", f64::from(learning.vocab_size), 512.0, 1e6),
+            (
+                "learning.vocab_bytes",
+                learning.vocab_bytes as f64,
+                1.0,
+                (16u32 << 20).into(),
+            ),
             ("replay.bytes_max", replay.bytes_max as f64, (1u64 << 20) as f64, 1e16),
             ("replay.recent_share", replay.recent_share, 0.0, 1.0),
             ("replay.recent_samples", replay.recent_samples as f64, 1.0, 1e9),
@@ -166,7 +185,28 @@ impl StreamConfig {
         if learning.batch != 0 {
             within(&key("learning.batch"), learning.batch as f64, 2.0, 65_536.0)?;
         }
-        fits_together(learning, key)
+        if learning.tokens_max != 0 {
+            within(&key("learning.tokens_max"), f64::from(learning.tokens_max), 8.0, 512.0)?;
+        }
+        self.fits_its_modality(&key)?;
+        fits_together(learning, &key)
+    }
+
+    /// Whether objective and encoder are for the stream's kind of data.
+    fn fits_its_modality(&self, key: impl Fn(&str) -> String) -> Result<(), ConfigError> {
+        let (objective, encoder) = (self.learning.objective.modality(), self.learning.encoder.modality());
+        let asked = [("objective", objective), ("encoder", encoder)];
+        match asked
+            .into_iter()
+            .find(|(_, of)| of.is_some_and(|of| of != self.modality))
+        {
+            None => Ok(()),
+            Some((name, _)) => Err(ConfigError::new(
+                key(&format!("learning.{name} is not for the modality `{}`", self.modality)),
+                "leave it out, or \"auto\": pictures are learnt by simclr, vicreg, inpaint and mae on resnet_* and vit_*, texts by mlm \
+                 and bert on bert_*; where [learning] is for another modality, set it in [stream.learning]",
+            )),
+        }
     }
 }
 

@@ -17,9 +17,8 @@ use crate::ids::StreamName;
 use crate::ingest::{Ingest, IngestError, IngestEvent, IngestSetup};
 use crate::learn::{Activity, Candidate, DeviceTurns, LearnError, LearnSetup, LearnerState, LearnerThread, OnAlert};
 use crate::model::{EncoderSpec, ModelError};
-use crate::registry::{CandidateSlot, GateCounters, GateStream, Provenance, Registry, RegistryError};
+use crate::registry::{CandidateSlot, GateCounters, GateStream, Provenance, Registry, RegistryError, Weights};
 use crate::replay::{ReplayBuffer, ReplayError};
-use crate::sample::image::ImageLimits;
 use crate::serve::{Event, PartFailures, ServingSetup, StreamHandle, StreamServing};
 use crate::status::{InboxStatus, StreamStatus};
 
@@ -103,7 +102,7 @@ impl Stream {
     /// Opens what the stream knows and starts its threads.
     pub(super) fn start(config: StreamConfig, common: &Common) -> Result<Self, StreamError> {
         let (name, dir) = (config.name.clone(), stream_dir(&common.state_dir, &config.name));
-        let spec = EncoderSpec::resolve(&config.learning, common.device);
+        let spec = EncoderSpec::resolve(config.modality, &config.learning, common.device).map_err(LearnError::from)?;
         let replay = {
             // The buffer and the registry do not know whose they are; what they find is logged as the stream's.
             let _of_the_stream = info_span!("open", stream = %name).entered();
@@ -142,6 +141,7 @@ impl Stream {
                 publication: config.publication.clone(),
                 sampler: config.replay.sampler,
                 spec,
+                tokenizer: None,
                 device: common.device,
                 learn_threads: common.threads.learn(),
                 augment_threads: common.threads.augment(),
@@ -162,8 +162,7 @@ impl Stream {
                 inboxes: config.inbox.clone(),
                 state_dir: dir,
                 config: config.ingest.clone(),
-                image_px: spec.image_px,
-                modality: config.modality,
+                cutting: config.cutting(spec.image_px()),
                 decode_threads: common.threads.decode(),
             },
             Arc::clone(&replay),
@@ -193,10 +192,7 @@ impl Stream {
             registry,
             serving,
             quarantine: ingest.quarantine(),
-            image_limits: ImageLimits {
-                pixels_max: config.ingest.image_pixels_max,
-                side_px_max: config.ingest.image_side_px_max,
-            },
+            cutting: config.cutting(spec.image_px()),
         };
         Ok(Self {
             config,
@@ -339,10 +335,13 @@ fn deliver(gate: Arc<ArcSwapOption<CandidateSlot>>) -> impl Fn(Candidate) + Send
             loss: candidate.loss.filter(|loss| loss.is_finite()),
             encoder: candidate.spec,
         };
-        let taken = gate
-            .load()
-            .as_ref()
-            .is_some_and(|slot| slot.put(provenance, candidate.student, candidate.teacher, candidate.decoders));
+        let weights = Weights {
+            student: candidate.student,
+            teacher: candidate.teacher,
+            decoders: candidate.decoders,
+            tokenizer: candidate.tokenizer,
+        };
+        let taken = gate.load().as_ref().is_some_and(|slot| slot.put(provenance, weights));
         if !taken {
             warn!(%stream, step,
                 hint = "none in a reload; if it comes again, restart",

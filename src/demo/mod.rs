@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, ClientError};
 use crate::config::LearningConfig;
-use crate::model::{Embedder, EncoderSpec};
+use crate::model::{Embedder, EncoderSpec, ImageSpec};
 use crate::rng;
-use crate::sample::ImageTile;
 use crate::sample::image::eval_view;
+use crate::sample::{Content, ImageTile};
 use crops::Photo;
 use retrieval::{Labelled, recall_at_1};
 use view::View;
@@ -240,15 +240,16 @@ fn ask(seed: u64, photos: &[Photo], gallery: &Asked, daemon: &Daemon) -> Result<
         );
         measured.insert(name.to_owned(), json!(recall));
     };
-    let spec = EncoderSpec::resolve(&LearningConfig::default(), tch::Device::Cpu);
-    let pixels = |asked: &Asked| pixels(asked, spec.image_px);
+    let image = ImageSpec::resolve(&LearningConfig::default(), tch::Device::Cpu);
+    let spec = EncoderSpec::Image(image);
+    let pixels = |asked: &Asked| pixels(asked, image.image_px);
     tell(
         "raw_pixels",
         "raw pixels".to_owned(),
         &pixels(gallery),
         &pixels(&queries),
     );
-    let random = Embedder::random(&spec, seed, tch::Device::Cpu)?;
+    let random = Embedder::random(&spec, None, seed, tch::Device::Cpu)?;
     tell(
         "random",
         "a random encoder".to_owned(),
@@ -325,6 +326,7 @@ fn pixels(asked: &Asked, px: u32) -> Labelled {
 fn embedded(embedder: &Embedder, asked: &Asked) -> Result<Labelled, DemoError> {
     let mut vectors = Vec::new();
     for crops in asked.crops.chunks(64) {
+        let crops: Vec<Content> = crops.iter().cloned().map(Content::Image).collect();
         vectors.extend(embedder.embed(&crops.iter().collect::<Vec<_>>())?);
     }
     Ok(Labelled {

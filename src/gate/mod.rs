@@ -1,9 +1,9 @@
 //! The gate: the only judge of whether a candidate is published.
-//! Invariant: an [`Accepted`] names bytes that were read back from the disk, examined on pictures that were never
+//! Invariant: an [`Accepted`] names bytes that were read back from the disk, examined on samples that were never
 //! trained on, and passed every rule of [`rules`].
 //!
-//! What is guaranteed: with at least [`EXAM_PICTURES_MIN`] exam pictures, a candidate whose expected view retrieval
-//! on pictures like the exam's is worse than the published model's, or the best one's, by more than the margin
+//! What is guaranteed: with at least [`EXAM_SAMPLES_MIN`] exam samples, a candidate whose expected view retrieval
+//! on samples like the exam's is worse than the published model's, or the best one's, by more than the margin
 //! passes with a probability of at most 1 - `confidence`, per verdict, with the gallery taken as given
 //! (see [`statistics`]). It says nothing of any other task.
 
@@ -13,6 +13,7 @@ mod report;
 mod room;
 mod rules;
 pub mod statistics;
+mod views;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,10 +22,11 @@ use tch::Device;
 
 use crate::config::PublicationConfig;
 use crate::ids::Generation;
+use crate::model::text::Tokenizer;
 use crate::model::{EncoderSpec, ModelError};
 use crate::replay::{ReplayBuffer, ReplayError};
 use crate::sample::ContentError;
-pub use exam::{CANARIES, EXAM_PICTURES_MIN, PAIRS};
+pub use exam::{CANARIES, EXAM_SAMPLES_MIN, PAIRS};
 use exam::{CHUNK, Exam};
 pub use report::{
     Accepted, Baselines, Comparison, Difference, ExamSummary, Measured, Network, Rejected, Report, Verdict,
@@ -39,6 +41,8 @@ pub struct Submission {
     pub step: u64,
     /// The network.
     pub encoder: EncoderSpec,
+    /// What texts are read with.
+    pub tokenizer: Option<Tokenizer>,
     /// The student's weights, safetensors.
     pub student: Vec<u8>,
     /// The teacher's weights, safetensors.
@@ -62,6 +66,8 @@ pub struct Incumbent {
     pub step: u64,
     /// Its network.
     pub encoder: EncoderSpec,
+    /// What it reads texts with.
+    pub tokenizer: Option<Tokenizer>,
     /// Its weights, safetensors.
     pub weights: Vec<u8>,
 }
@@ -72,11 +78,11 @@ pub enum GateError {
     /// A model could not be loaded or run.
     #[error("a model could not be examined: {0}")]
     Model(#[from] ModelError),
-    /// A picture could not be read.
+    /// A sample could not be read.
     #[error("the exam could not be read: {0}")]
     Replay(#[from] ReplayError),
-    /// A picture is not one.
-    #[error("the exam holds a sample that is no picture: {0}")]
+    /// A sample is not one.
+    #[error("the exam holds what is no sample: {0}")]
     Content(#[from] ContentError),
     /// The daemon is stopping.
     #[error("the exam was broken off because the daemon is stopping")]
@@ -112,16 +118,18 @@ impl Gate {
         best: Option<&Incumbent>,
     ) -> Result<Verdict, GateError> {
         let _no_grad = tch::no_grad_guard();
-        let px = candidate.encoder.image_px;
+        let spec = &candidate.encoder;
         let mut exam = Exam::collect(&self.replay, self.config.exam_samples_max);
         let mut room = Room::open(&mut self.memory, self.device, exam.digest(), candidate, published, best)?;
-        for (index, pictures) in exam.clean().chunks(CANARIES).enumerate() {
-            let shown = exam::read(&self.replay, pictures, |_, tile| vec![tile])?;
+        for (index, samples) in exam.clean().chunks(CANARIES).enumerate() {
+            let shown = exam::read(&self.replay, samples, |_, content| vec![content])?;
             room.show_clean(&shown, index == 0, || self.check_stop())?;
         }
         room.measure_clean(&mut exam);
-        for pictures in exam.pictures.chunks(CHUNK) {
-            let shown = exam::read(&self.replay, pictures, |picture, tile| exam::views(picture, &tile, px))?;
+        for samples in exam.samples.chunks(CHUNK) {
+            let shown = exam::read(&self.replay, samples, |sample, content| {
+                views::views(sample.source, &content, spec)
+            })?;
             room.show_views(&shown, || self.check_stop())?;
         }
         room.measure_views(&mut exam);

@@ -1,5 +1,5 @@
 //! What can be read off embeddings without a label: view retrieval, effective rank, spread, neighbours.
-//! Always true: rows are unit vectors, one per picture, in one order; a tie is never counted as a success, so that a
+//! Always true: rows are unit vectors, one per sample, in one order; a tie is never counted as a success, so that a
 //! constant network retrieves nothing.
 
 use tch::{Kind, Tensor};
@@ -10,7 +10,7 @@ pub(super) const NEIGHBOURS: i64 = 10;
 /// Rows compared at once, so that memory stays at `CHUNK * n` numbers.
 const CHUNK: i64 = 256;
 
-/// For each picture, the share of its two views that find each other first: view `a` among all `b`, and `b` among all
+/// For each sample, the share of its two views that find each other first: view `a` among all `b`, and `b` among all
 /// `a`. `a`, `b`: [N, D], unit rows. Returns N numbers of 0, 0.5 or 1.
 pub(super) fn view_retrieval(a: &Tensor, b: &Tensor) -> Vec<f64> {
     let one_way = |queries: &Tensor, gallery: &Tensor| -> Vec<f64> {
@@ -40,8 +40,8 @@ fn first_hits(queries: &Tensor, gallery: &Tensor, start: i64, count: i64) -> Vec
     numbers(&own.gt_tensor(&others).squeeze_dim(1))
 }
 
-/// Mean share of each picture's nearest in `z` that are among its nearest in `other`: 1 when the neighbourhoods agree.
-/// `z`, `other`: [N, D], [N, E] of the same pictures. None for fewer than 2 pictures.
+/// Mean share of each sample's nearest in `z` that are among its nearest in `other`: 1 when the neighbourhoods agree.
+/// `z`, `other`: [N, D], [N, E] of the same samples. None for fewer than 2 samples.
 pub(super) fn neighbours_kept(z: &Tensor, other: &Tensor) -> Option<f64> {
     let n = z.size()[0];
     let k = NEIGHBOURS.min(n - 1);
@@ -105,14 +105,14 @@ mod tests {
         let a = scattered(CHUNK + 7, 8, 3);
         let b = unit(&(&a + 0.3 * scattered(CHUNK + 7, 8, 4)));
         let whole = view_retrieval(&a, &b);
-        // Each picture by hand: is its own similarity the largest of its row and of its column?
+        // Each sample by hand: is its own similarity the largest of its row and of its column?
         let similarity = a.matmul(&b.tr());
         for (i, score) in whole.iter().enumerate() {
             let i = i as i64;
             let first = |s: &Tensor| s.argmax(0, false).int64_value(&[]) == i;
             let expected =
                 f64::from(u8::from(first(&similarity.get(i)))) + f64::from(u8::from(first(&similarity.tr().get(i))));
-            assert_eq!(*score, expected / 2.0, "picture {i}");
+            assert_eq!(*score, expected / 2.0, "sample {i}");
         }
     }
 

@@ -69,13 +69,15 @@ impl Report {
 /// What the networks were examined on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExamSummary {
-    /// Held-out pictures: the units of every comparison.
-    pub pictures: usize,
-    /// Pictures on which spread and rank were measured: the exam's, filled up from the buffer while there are few.
-    pub clean_pictures: usize,
-    /// Pairs of augmented views of each picture.
+    /// Held-out samples: the units of every comparison.
+    #[serde(alias = "pictures")]
+    pub samples: usize,
+    /// Samples on which spread and rank were measured: the exam's, filled up from the buffer while there are few.
+    #[serde(alias = "clean_pictures")]
+    pub clean_samples: usize,
+    /// Pairs of augmented views of each sample.
     pub pairs: usize,
-    /// Names the set of pictures: the first 16 hexadecimal digits of a hash over their sources.
+    /// Names the set of samples: the first 16 hexadecimal digits of a hash over their sources.
     pub digest: String,
     /// Points by which a lower bound may be below 0.
     pub margin_points: f64,
@@ -90,12 +92,12 @@ pub struct Measured {
     pub finite: bool,
     /// Whether the canaries get the same vectors again, in another order and other batches.
     pub deterministic: bool,
-    /// Mean standard deviation of a dimension over the pictures, times the root of the number of dimensions:
+    /// Mean standard deviation of a dimension over the samples, times the root of the number of dimensions:
     /// 0 for a constant, 1 for directions spread evenly.
     pub std: Option<f64>,
     /// Effective rank of the vectors (RankMe, Garrido et al. 2023, equation 3).
     pub rank: Option<f64>,
-    /// Share of views that find their picture's other view first among those of all pictures (R@1, 0 to 1).
+    /// Share of views that find their sample's other view first among those of all samples (R@1, 0 to 1).
     pub retrieval: Option<f64>,
 }
 
@@ -112,9 +114,9 @@ pub struct Comparison {
     pub student: Option<Difference>,
     /// The teacher's retrieval less its own.
     pub teacher: Option<Difference>,
-    /// Share of each picture's 10 nearest that the student keeps.
+    /// Share of each sample's 10 nearest that the student keeps.
     pub student_neighbours_kept: Option<f64>,
-    /// Share of each picture's 10 nearest that the teacher keeps.
+    /// Share of each sample's 10 nearest that the teacher keeps.
     pub teacher_neighbours_kept: Option<f64>,
 }
 
@@ -128,7 +130,7 @@ impl Comparison {
     }
 }
 
-/// A paired difference of retrieval, over pictures.
+/// A paired difference of retrieval, over samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// Mean, -1 to 1.
@@ -142,8 +144,10 @@ pub struct Difference {
 pub struct Baselines {
     /// The same network with random weights of a fixed seed.
     pub random_encoder: Measured,
-    /// Retrieval by the views' own pixels, at 16 x 16, each view's mean taken off.
-    pub raw_pixels_retrieval: Option<f64>,
+    /// Retrieval without a network: by the views' own pixels, at 16 x 16, each view's mean taken off; of texts by how often
+    /// words occur.
+    #[serde(alias = "raw_pixels_retrieval")]
+    pub raw_retrieval: Option<f64>,
 }
 
 /// The gate's word that these weights may be published. Only the gate can make one:
@@ -265,8 +269,8 @@ impl Accepted {
     /// The gate's word, for tests of what comes after the gate.
     pub(crate) fn for_tests(network: Network, weights: &[u8], best: bool) -> Self {
         let exam = ExamSummary {
-            pictures: 0,
-            clean_pictures: 0,
+            samples: 0,
+            clean_samples: 0,
             pairs: 0,
             digest: String::new(),
             margin_points: 0.5,

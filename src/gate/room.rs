@@ -1,49 +1,51 @@
 //! Who sits the exam: the candidate's two networks, the models of before, and the baselines.
-//! Always true: everyone is shown the same views; who answered before is asked only about new pictures.
+//! Always true: everyone is shown the same views; who answered before is asked only about new samples.
 
 use std::collections::HashMap;
 
 use tch::Device;
 
-use super::exam::{Answers, Exam, Picture, Shown, Taker};
+use super::exam::{Answers, Exam, Sample, Shown, Taker};
 use super::report::{Baselines, Comparison, Difference, ExamSummary, Measured, Network, Report};
 use super::{GateError, Incumbent, PAIRS, Submission, probes, statistics};
 use crate::config::PublicationConfig;
 use crate::ids::{Generation, Space};
+use crate::model::text::Tokenizer;
 use crate::model::{Embedder, EncoderSpec, effective_rank, spread};
 
 /// Seed of the random encoder that is the baseline.
 const RANDOM_ENCODER_SEED: u64 = 0;
 
-/// Largest difference of a number of a vector when a canary is embedded again, beside other pictures: the order of
+/// Largest difference of a number of a vector when a canary is embedded again, beside other samples: the order of
 /// summation may change, the answer may not.
 const REPEAT_TOLERANCE: f32 = 1e-4;
 
-/// Pictures below which nothing can be compared with anything.
-pub(super) const PICTURES_MIN: usize = 2;
+/// Samples below which nothing can be compared with anything.
+pub(super) const SAMPLES_MIN: usize = 2;
 
 /// What one judgement leaves for the next.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// What the models that stay answered to the views, at this side.
-    views: HashMap<(Space, u32), Answers>,
+    /// What the models that stay answered to the views, at this size.
+    views: HashMap<(Space, usize), Answers>,
     /// What the baselines got.
     baselines: Option<(ExamKey, Baselines)>,
 }
 
-/// Baselines are the same while the pictures and the network are.
+/// Baselines are the same while the samples and the network are.
 type ExamKey = (String, EncoderSpec);
 
 /// Everyone who is examined.
 pub(super) struct Room {
-    px: u32,
+    /// How much of a sample the networks are shown: see [`EncoderSpec::input_len`].
+    shown: usize,
     key: ExamKey,
     student: Seat,
     teacher: Seat,
     published: Option<Seat>,
     /// None when it is the published one.
     best: Option<Seat>,
-    /// Random encoder and pixels; none when their marks are known.
+    /// Random encoder and raw samples; none when their marks are known.
     baselines: Option<[Seat; 2]>,
     known_baselines: Baselines,
 }
@@ -57,7 +59,7 @@ struct Seat {
     clean: Answers,
     views: Answers,
     measured: Measured,
-    /// Retrieval of each picture.
+    /// Retrieval of each sample.
     scores: Vec<f64>,
 }
 
@@ -71,16 +73,17 @@ impl Room {
         published: Option<&Incumbent>,
         best: Option<&Incumbent>,
     ) -> Result<Self, GateError> {
-        let (encoder, px) = (&candidate.encoder, candidate.encoder.image_px);
-        let open = |encoder: &EncoderSpec, weights: &[u8]| -> Result<Seat, GateError> {
-            let embedder = Embedder::open(encoder, weights, device)?;
+        let (encoder, shown) = (&candidate.encoder, candidate.encoder.input_len());
+        let own = candidate.tokenizer.as_ref();
+        let open = |encoder: &EncoderSpec, tokenizer: Option<&Tokenizer>, weights: &[u8]| -> Result<Seat, GateError> {
+            let embedder = Embedder::open(encoder, tokenizer, weights, device)?;
             Ok(Seat::new(Taker::Network(embedder), Space::of_weights(weights)))
         };
         let mut incumbent = |incumbent: Option<&Incumbent>| -> Result<Option<Seat>, GateError> {
             let Some(incumbent) = incumbent else { return Ok(None) };
-            let mut seat = open(&incumbent.encoder, &incumbent.weights)?;
+            let mut seat = open(&incumbent.encoder, incumbent.tokenizer.as_ref(), &incumbent.weights)?;
             seat.origin = Some((incumbent.generation, incumbent.step));
-            seat.views = memory.views.remove(&(seat.space.clone(), px)).unwrap_or_default();
+            seat.views = memory.views.remove(&(seat.space.clone(), shown)).unwrap_or_default();
             Ok(Some(seat))
         };
         let other_best = best.filter(|best| published.is_none_or(|p| p.generation != best.generation));
@@ -90,15 +93,15 @@ impl Room {
         let baselines = if known.is_some() {
             None
         } else {
-            let random = Taker::Network(Embedder::random(encoder, RANDOM_ENCODER_SEED, device)?);
+            let random = Taker::Network(Embedder::random(encoder, own, RANDOM_ENCODER_SEED, device)?);
             let seat = |taker| Seat::new(taker, Space::of_weights(b""));
-            Some([seat(random), seat(Taker::Pixels)])
+            Some([seat(random), seat(Taker::Raw)])
         };
         Ok(Self {
-            px,
+            shown,
             key,
-            student: open(encoder, &candidate.student)?,
-            teacher: open(encoder, &candidate.teacher)?,
+            student: open(encoder, own, &candidate.student)?,
+            teacher: open(encoder, own, &candidate.teacher)?,
             published,
             best,
             baselines,
@@ -106,7 +109,7 @@ impl Room {
         })
     }
 
-    /// Shows everyone pictures as they are; the canaries twice, the second time in another order, so that a network whose
+    /// Shows everyone samples as they are; the canaries twice, the second time in another order, so that a network whose
     /// answer depends on its neighbours is found out.
     pub(super) fn show_clean(
         &mut self,
@@ -127,14 +130,14 @@ impl Room {
         Ok(())
     }
 
-    /// Finiteness, spread and rank, on the pictures that everyone answered; the others leave the exam.
+    /// Finiteness, spread and rank, on the samples that everyone answered; the others leave the exam.
     pub(super) fn measure_clean(&mut self, exam: &mut Exam) {
-        exam.retain(|picture| self.student.clean.has(picture));
-        let pictures = exam.clean();
+        exam.retain(|sample| self.student.clean.has(sample));
+        let samples = exam.clean();
         for seat in self.seats() {
             seat.measured.finite = seat.clean.finite();
-            if seat.measured.finite && pictures.len() >= PICTURES_MIN {
-                let z = seat.clean.matrix(&pictures, 0, 1);
+            if seat.measured.finite && samples.len() >= SAMPLES_MIN {
+                let z = seat.clean.matrix(&samples, 0, 1);
                 seat.measured.std = Some(spread(&z));
                 seat.measured.rank = Some(effective_rank(&z));
             }
@@ -154,16 +157,16 @@ impl Room {
         Ok(())
     }
 
-    /// Retrieval, on the pictures whose views everyone answered; the others leave the exam.
+    /// Retrieval, on the samples whose views everyone answered; the others leave the exam.
     pub(super) fn measure_views(&mut self, exam: &mut Exam) {
         let mut finite: Vec<&mut Seat> = self.seats().filter(|seat| seat.measured.finite).collect();
-        exam.pictures
-            .retain(|picture| finite.iter().all(|seat| seat.views.has(picture)));
-        if exam.pictures.len() < PICTURES_MIN {
+        exam.samples
+            .retain(|sample| finite.iter().all(|seat| seat.views.has(sample)));
+        if exam.samples.len() < SAMPLES_MIN {
             return;
         }
         for seat in &mut finite {
-            seat.scores = seat.views.retrieval(&exam.pictures);
+            seat.scores = seat.views.retrieval(&exam.samples);
             seat.measured.retrieval = Some(statistics::mean(&seat.scores));
         }
     }
@@ -186,8 +189,8 @@ impl Room {
         };
         Report {
             exam: ExamSummary {
-                pictures: exam.pictures.len(),
-                clean_pictures: clean.len(),
+                samples: exam.samples.len(),
+                clean_samples: clean.len(),
                 pairs: PAIRS,
                 digest: exam.digest(),
                 margin_points: config.margin_points,
@@ -199,9 +202,9 @@ impl Room {
             best: compare(self.best.as_ref().or(self.published.as_ref())),
             baselines: match &self.baselines {
                 None => self.known_baselines,
-                Some([random, pixels]) => Baselines {
+                Some([random, raw]) => Baselines {
                     random_encoder: random.measured,
-                    raw_pixels_retrieval: pixels.measured.retrieval,
+                    raw_retrieval: raw.measured.retrieval,
                 },
             },
         }
@@ -215,12 +218,12 @@ impl Room {
         });
         let staying = [accepted, self.published, self.best].into_iter().flatten();
         let views = staying.map(|mut seat| {
-            seat.views.keep_only(&exam.pictures);
-            ((seat.space, self.px), seat.views)
+            seat.views.keep_only(&exam.samples);
+            ((seat.space, self.shown), seat.views)
         });
         Memory {
             views: views.collect(),
-            // Measured on fewer pictures when some were evicted meanwhile: then the key names pictures that are gone.
+            // Measured on fewer samples when some were evicted meanwhile: then the key names samples that are gone.
             baselines: Some((self.key, *baselines)),
         }
     }
@@ -248,7 +251,7 @@ impl Seat {
         }
     }
 
-    /// Retrieval less the other's, picture by picture. The bound allows for two networks having been looked at.
+    /// Retrieval less the other's, sample by sample. The bound allows for two networks having been looked at.
     fn difference(&self, other: &Self, confidence: f64) -> Option<Difference> {
         let (_, _) = (self.measured.retrieval?, other.measured.retrieval?);
         let differences: Vec<f64> = self
@@ -264,11 +267,11 @@ impl Seat {
         })
     }
 
-    /// Share of each picture's nearest that are among its nearest to the other.
-    fn neighbours_kept(&self, other: &Self, pictures: &[Picture]) -> Option<f64> {
-        if !self.measured.finite || !other.measured.finite || pictures.len() < PICTURES_MIN {
+    /// Share of each sample's nearest that are among its nearest to the other.
+    fn neighbours_kept(&self, other: &Self, samples: &[Sample]) -> Option<f64> {
+        if !self.measured.finite || !other.measured.finite || samples.len() < SAMPLES_MIN {
             return None;
         }
-        probes::neighbours_kept(&self.clean.matrix(pictures, 0, 1), &other.clean.matrix(pictures, 0, 1))
+        probes::neighbours_kept(&self.clean.matrix(samples, 0, 1), &other.clean.matrix(samples, 0, 1))
     }
 }

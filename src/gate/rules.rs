@@ -14,16 +14,16 @@
 //! the best must both be passed, which costs nothing (intersection-union test).
 //!
 //! The rank is a veto only over what is not proven better: a random encoder's effective rank is high (21.8 on 48
-//! pictures), and contrastive training at a high rate first took it to 6.6, while retrieval rose from 0.13 to 0.20
+//! samples), and contrastive training at a high rate first took it to 6.6, while retrieval rose from 0.13 to 0.20
 //! before the rank came back (Adam at 3e-3 to 5e-3, 140 steps). A veto without exception could serve the first model for ever.
 //!
-//! An exam of fewer than [`EXAM_PICTURES_MIN`] pictures proves nothing: then rules 1 and 2 alone hold, and a candidate
+//! An exam of fewer than [`EXAM_SAMPLES_MIN`] samples proves nothing: then rules 1 and 2 alone hold, and a candidate
 //! replaces a published model only when its steps have doubled, so that a stream with little data does not publish for
 //! ever without evidence.
 
-use super::exam::EXAM_PICTURES_MIN;
+use super::exam::EXAM_SAMPLES_MIN;
 use super::report::{Difference, Measured, Network, Report};
-use super::room::PICTURES_MIN;
+use super::room::SAMPLES_MIN;
 
 /// Below this share of a random encoder's spread a network has collapsed.
 pub const STD_SHARE_RANDOM: f64 = 0.5;
@@ -55,9 +55,9 @@ pub(super) enum Decision {
 
 /// Applies the rules. `is_published`: whether a network's weights are those of the published model, byte for byte.
 pub(super) fn decide(report: &Report, step: u64, is_published: impl Fn(Network) -> bool) -> Decision {
-    if report.exam.clean_pictures < PICTURES_MIN {
+    if report.exam.clean_samples < SAMPLES_MIN {
         return Decision::Reject {
-            reason: "rejected: there are no pictures to examine it on".to_owned(),
+            reason: "rejected: there are no samples to examine it on".to_owned(),
         };
     }
     let mut order = Network::ALL;
@@ -91,7 +91,7 @@ fn insane(network: &Measured, random: &Measured) -> Option<String> {
         return Some("its vectors are not finite".to_owned());
     }
     if !network.deterministic {
-        return Some("the same picture got two different vectors".to_owned());
+        return Some("the same sample got two different vectors".to_owned());
     }
     let collapsed = |what: &str, own: Option<f64>, random: Option<f64>, share: f64| {
         let (own, floor) = (own?, random? * share);
@@ -104,7 +104,7 @@ fn insane(network: &Measured, random: &Measured) -> Option<String> {
 /// Why a sane network may not take the published model's place.
 fn unproven(report: &Report, step: u64, network: Network) -> Option<String> {
     let published = report.published.as_ref()?;
-    if report.exam.pictures < EXAM_PICTURES_MIN {
+    if report.exam.samples < EXAM_SAMPLES_MIN {
         return (step < published.step.saturating_mul(2)).then(|| {
             format!(
                 "{}, and its {step} steps are not twice the {} of generation {}",
@@ -145,21 +145,21 @@ fn unproven(report: &Report, step: u64, network: Network) -> Option<String> {
 /// Whether nothing so far is better on the exam. Without evidence the newest counts as the best.
 fn is_best(report: &Report, network: Network) -> bool {
     let difference = report.best.as_ref().and_then(|best| best.difference(network));
-    report.exam.pictures < EXAM_PICTURES_MIN || difference.is_none_or(|d| d.mean >= 0.0)
+    report.exam.samples < EXAM_SAMPLES_MIN || difference.is_none_or(|d| d.mean >= 0.0)
 }
 
 fn explain(report: &Report, network: Network) -> String {
     let retrieves = report.of(network).retrieval.map_or_else(String::new, |own| {
         let random = report.baselines.random_encoder.retrieval.unwrap_or_default();
         format!(
-            "; it retrieves {:.1}% of {} pictures, a random encoder {:.1}%",
+            "; it retrieves {:.1}% of {} samples, a random encoder {:.1}%",
             100.0 * own,
-            report.exam.pictures,
+            report.exam.samples,
             100.0 * random
         )
     });
     match &report.published {
-        _ if report.exam.pictures < EXAM_PICTURES_MIN => {
+        _ if report.exam.samples < EXAM_SAMPLES_MIN => {
             format!(
                 "accepted the {network} on sanity alone: {}{retrieves}",
                 too_small(report)
@@ -177,7 +177,7 @@ fn explain(report: &Report, network: Network) -> String {
 }
 
 fn too_small(report: &Report) -> String {
-    format!("exam too small: {} pictures", report.exam.pictures)
+    format!("exam too small: {} samples", report.exam.samples)
 }
 
 fn points(difference: Difference) -> String {
@@ -225,8 +225,8 @@ mod tests {
     fn good() -> Report {
         Report {
             exam: ExamSummary {
-                pictures: 100,
-                clean_pictures: 100,
+                samples: 100,
+                clean_samples: 100,
                 pairs: 8,
                 digest: String::new(),
                 margin_points: 0.5,
@@ -238,7 +238,7 @@ mod tests {
             best: Some(against(1, (0.1, 0.02), (0.2, 0.1))),
             baselines: Baselines {
                 random_encoder: sane(0.2),
-                raw_pixels_retrieval: Some(0.1),
+                raw_retrieval: Some(0.1),
             },
         }
     }
@@ -335,16 +335,16 @@ mod tests {
     #[test]
     fn an_exam_too_small_lets_the_first_model_pass_and_then_only_doubled_steps() {
         let mut report = good();
-        report.exam.pictures = 31;
+        report.exam.samples = 31;
         assert!(
-            refusal(&report).contains("exam too small: 31 pictures"),
+            refusal(&report).contains("exam too small: 31 samples"),
             "{}",
             refusal(&report)
         );
         let Decision::Accept { reason, best, .. } = decide(&report, 200, |_| false) else {
             panic!("doubled steps were rejected")
         };
-        assert!(best && reason.contains("exam too small: 31 pictures"), "{reason}");
+        assert!(best && reason.contains("exam too small: 31 samples"), "{reason}");
         (report.published, report.best) = (None, None);
         assert!(accepted(&report).is_some());
     }

@@ -1,16 +1,16 @@
 //! The lower confidence bound of a mean difference, from paired differences.
-//! Always true: the bound holds at the stated confidence for every number of pictures and every distribution of
+//! Always true: the bound holds at the stated confidence for every number of samples and every distribution of
 //! differences in [-1, 1], not only for large or bell-shaped ones.
 //!
-//! Why not Student's t: exam scores are discrete and lopsided. A candidate that fails 1 picture in 100 altogether and
-//! equals the published model on the rest shows no failure among 32 pictures 72 times of 100; t then sees no
+//! Why not Student's t: exam scores are discrete and lopsided. A candidate that fails 1 sample in 100 altogether and
+//! equals the published model on the rest shows no failure among 32 samples 72 times of 100; t then sees no
 //! variance and claims certainty (see the tests). The bound here is by betting (Waudby-Smith and Ramdas 2024,
 //! "Estimating means of bounded random variables by betting", theorem 3, one-sided, predictable plug-in): a gambler
 //! who bets against "the mean is m" can not multiply his money by 1/alpha with a probability above alpha if it is
 //! (Markov's inequality on a martingale), so every m against which he does so is refused. The price is a bound
-//! about twice as far from the mean as Student's at 80 pictures and 1.4 times at 1,000.
+//! about twice as far from the mean as Student's at 80 samples and 1.4 times at 1,000.
 
-/// Largest share of the money that is bet on one picture; below 1, so that the gambler is never ruined.
+/// Largest share of the money that is bet on one sample; below 1, so that the gambler is never ruined.
 const STAKE_MAX: f64 = 0.9;
 
 /// Mean of the differences; 0 for none.
@@ -19,7 +19,7 @@ pub fn mean(differences: &[f64]) -> f64 {
 }
 
 /// The largest m of which it can be said, with this one-sided confidence, that the mean of the distribution from which
-/// the differences were drawn is above it. `differences`: one per picture, in [-1, 1], in an order that does not
+/// the differences were drawn is above it. `differences`: one per sample, in [-1, 1], in an order that does not
 /// depend on their values. -1 when nothing can be said.
 pub fn lower_bound(differences: &[f64], confidence: f64) -> f64 {
     let alpha = 1.0 - confidence;
@@ -39,11 +39,11 @@ pub fn lower_bound(differences: &[f64], confidence: f64) -> f64 {
     2.0 * refused - 1.0
 }
 
-/// The gambler's bet on each picture, from the pictures before it alone: `sqrt(2 ln(1/alpha) / (variance n))`, which is
-/// the best one if the variance stays what it was (equation 26 there, for a fixed number of pictures).
+/// The gambler's bet on each sample, from the samples before it alone: `sqrt(2 ln(1/alpha) / (variance n))`, which is
+/// the best one if the variance stays what it was (equation 26 there, for a fixed number of samples).
 fn predictable_bets(gains: &[f64], alpha: f64) -> Vec<f64> {
     let n = gains.len() as f64;
-    let (mut sum, mut squares) = (0.5, 0.25); // One picture in advance: mean 1/2, variance 1/4.
+    let (mut sum, mut squares) = (0.5, 0.25); // One sample in advance: mean 1/2, variance 1/4.
     gains
         .iter()
         .zip(1u32..)
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::rng::{self, Rng};
 
-    /// How often, over 1,000 exams of n pictures, the bound claims more than the true mean.
+    /// How often, over 1,000 exams of n samples, the bound claims more than the true mean.
     fn false_claims(n: usize, confidence: f64, true_mean: f64, draw: impl Fn(&mut Rng) -> f64) -> f64 {
         let exams = 1_000;
         let wrong = (0..exams)

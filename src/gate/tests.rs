@@ -1,4 +1,4 @@
-//! Sentences about the gate: pictures in a real buffer, networks with real weights, real judgements.
+//! Sentences about the gate: samples in a real buffer, networks with real weights, real judgements.
 
 use std::sync::OnceLock;
 
@@ -9,7 +9,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::config::ReplayConfig;
 use crate::ids::SourceHash;
-use crate::model::{Architecture, PIXEL_MEAN, PIXEL_STD, initialise, weights};
+use crate::model::{Architecture, ImageSpec, Input, PIXEL_MEAN, PIXEL_STD, initialise, weights};
 use crate::replay::NewSource;
 use crate::rng;
 use crate::sample::{Content, ImageTile};
@@ -21,13 +21,13 @@ const CRAMMED: usize = 48;
 
 const CRAM_STEPS: usize = 30;
 
-pub(crate) const TINY: EncoderSpec = EncoderSpec {
+pub(crate) const TINY: EncoderSpec = EncoderSpec::Image(ImageSpec {
     architecture: Architecture::ResnetTiny,
     image_px: PX,
-};
+});
 
-/// A picture of a dozen coloured discs on a coloured ground, another one for each number.
-fn picture(number: u64) -> ImageTile {
+/// A sample of a dozen coloured discs on a coloured ground, another one for each number.
+fn sample(number: u64) -> ImageTile {
     let mut rng = rng::for_step(number, 0, 99);
     let colour = |rng: &mut rng::Rng| [(); 3].map(|()| rng::below(rng, 256) as u8);
     let ground = colour(&mut rng);
@@ -49,7 +49,7 @@ fn picture(number: u64) -> ImageTile {
     }
 }
 
-/// A buffer with this many exam pictures, and others.
+/// A buffer with this many exam samples, and others.
 pub(crate) fn buffer(exam: usize, others: usize) -> (tempfile::TempDir, Arc<ReplayBuffer>) {
     let dir = tempfile::tempdir().unwrap();
     let (replay, _) = ReplayBuffer::open(dir.path(), &ReplayConfig::default(), 0).unwrap();
@@ -61,7 +61,7 @@ pub(crate) fn buffer(exam: usize, others: usize) -> (tempfile::TempDir, Arc<Repl
         path: format!("{number}.png").into_bytes(),
         bytes: 1,
         taken_at: Timestamp(0),
-        samples: vec![Content::Image(picture(number)).encode()],
+        samples: vec![Content::Image(sample(number)).encode()],
     });
     replay.insert(sources.collect()).unwrap();
     (dir, Arc::new(replay))
@@ -83,7 +83,7 @@ pub(crate) fn random(seed: u64) -> Vec<u8> {
     altered(seed, |_, _| {})
 }
 
-/// Every picture gets the same vector.
+/// Every sample gets the same vector.
 fn collapsed() -> Vec<u8> {
     altered(1, |name, variable| {
         if variable.dim() == 4 {
@@ -109,10 +109,18 @@ fn crammed() -> &'static [Vec<u8>; 2] {
     CRAMMED_WEIGHTS.get_or_init(|| {
         let (_dir, replay) = buffer(CRAMMED, 0);
         let exam = Exam::collect(&replay, CRAMMED);
-        let shown = exam::read(&replay, &exam.pictures, |picture, tile| exam::views(picture, &tile, PX)).unwrap();
+        let shown = exam::read(&replay, &exam.samples, |sample, content| {
+            views::views(sample.source, &content, &TINY)
+        })
+        .unwrap();
         let view = |index: usize| {
-            let tiles = shown.iter().map(|(_, views)| &views[index]);
-            let pixels: Vec<u8> = tiles.flat_map(|tile| tile.rgb.iter().copied()).collect();
+            let pixels: Vec<u8> = shown
+                .iter()
+                .flat_map(|(_, views)| match &views[index] {
+                    Content::Image(tile) => tile.rgb.clone(),
+                    other => panic!("{other:?} is no picture"),
+                })
+                .collect();
             let px = i64::from(PX);
             let images = Tensor::from_slice(&pixels)
                 .reshape([-1, px, px, 3])
@@ -131,7 +139,9 @@ fn crammed() -> &'static [Vec<u8>; 2] {
         let partner = Tensor::arange(2 * n, (Kind::Int64, Device::Cpu)).roll(n, 0);
         let mut weights = (0..CRAM_STEPS).map(|step| {
             let pair = step % PAIRS;
-            let z = encoder.forward(&Tensor::cat(&views[2 * pair..2 * pair + 2], 0));
+            let z = encoder
+                .forward(&Input::Images(Tensor::cat(&views[2 * pair..2 * pair + 2], 0)))
+                .unwrap();
             let z = &z / z.norm_scalaropt_dim(2.0, [1], true);
             let logits = (z.matmul(&z.tr()) / 0.2).masked_fill(&itself, f64::NEG_INFINITY);
             optimiser.backward_step(&logits.cross_entropy_for_logits(&partner));
@@ -155,6 +165,7 @@ fn candidate(step: u64, student: &[u8], teacher: &[u8]) -> Submission {
     Submission {
         step,
         encoder: TINY,
+        tokenizer: None,
         student: student.to_vec(),
         teacher: teacher.to_vec(),
     }
@@ -165,6 +176,7 @@ fn incumbent(generation: u64, weights: &[u8]) -> Incumbent {
         generation: Generation(generation),
         step: 100,
         encoder: TINY,
+        tokenizer: None,
         weights: weights.to_vec(),
     }
 }
@@ -236,7 +248,7 @@ fn a_better_one_is_accepted_and_a_random_encoder_does_not_replace_a_trained_one(
     assert!(accepted.is_best());
     let baselines = verdict.report().baselines;
     let learnt = verdict.report().student.retrieval;
-    assert!(learnt > baselines.random_encoder.retrieval && learnt > baselines.raw_pixels_retrieval);
+    assert!(learnt > baselines.random_encoder.retrieval && learnt > baselines.raw_retrieval);
 
     let published = incumbent(2, late);
     let verdict = gate
@@ -298,14 +310,14 @@ fn a_small_exam_says_so_and_lets_through_only_doubled_steps() {
     };
     let early = judge(199);
     assert!(
-        refusal(&early).contains("exam too small: 5 pictures"),
+        refusal(&early).contains("exam too small: 5 samples"),
         "{}",
         refusal(&early)
     );
     let doubled = judge(200);
-    assert!(acceptance(&doubled).reason().contains("exam too small: 5 pictures"));
+    assert!(acceptance(&doubled).reason().contains("exam too small: 5 samples"));
     let exam = &doubled.report().exam;
-    assert_eq!((exam.pictures, exam.clean_pictures), (5, CANARIES));
+    assert_eq!((exam.samples, exam.clean_samples), (5, CANARIES));
 }
 
 #[test]
@@ -314,7 +326,7 @@ fn an_empty_buffer_lets_nothing_through() {
     let verdict = gate(&replay)
         .judge(&candidate(50, &random(3), &random(3)), None, None)
         .unwrap();
-    assert!(refusal(&verdict).contains("no pictures"), "{}", refusal(&verdict));
+    assert!(refusal(&verdict).contains("no samples"), "{}", refusal(&verdict));
 }
 
 #[test]
@@ -371,7 +383,7 @@ fn spoilt(way: u64, seed: u64) -> Vec<u8> {
     for (name, mut variable) in network.variables() {
         let (fresh, is_weight) = (&fresh[&name], variable.dim() == 4);
         _ = match way {
-            // Collapsed: hardly anything of a picture comes through, and the biases speak for all.
+            // Collapsed: hardly anything of a sample comes through, and the biases speak for all.
             0 if is_weight => variable.g_mul_scalar_(1e-4 * strength),
             0 => variable.g_add_scalar_(strength),
             // Noisy: as much noise as there is weight.

@@ -33,7 +33,7 @@ use crate::config::IngestConfig;
 use crate::ids::{SampleId, SourceHash, StreamName};
 use crate::limits::{COMMIT_QUEUE_BYTES_MAX, COMMIT_QUEUE_MAX, DECODE_QUEUE_MAX, NOTIFY_QUEUE_MAX};
 use crate::replay::{QuarantineEntry, ReplayBuffer};
-use crate::sample::Modality;
+use crate::sample::Cutting;
 pub use quarantine::{Done, Handled, Quarantine};
 
 use inbox::Inbox;
@@ -50,10 +50,8 @@ pub struct IngestSetup {
     pub state_dir: PathBuf,
     /// How files are taken.
     pub config: IngestConfig,
-    /// Pixels of the shorter side at which pictures are kept.
-    pub image_px: u32,
-    /// The kind of data.
-    pub modality: Modality,
+    /// How files are cut into samples.
+    pub cutting: Cutting,
     /// Decode workers, at least 1.
     pub decode_threads: usize,
 }
@@ -187,10 +185,9 @@ pub struct Ingest {
 /// How many times as long as another piece of work the largest file may take that the limits allow.
 const DECODE_PATIENCE: u32 = 10;
 
-/// Decoded sources that may wait: fewer where each is large. A kept picture is up to twice as long as it is wide.
-fn commit_queue(image_px: u32) -> usize {
-    let tile_bytes = 6 * (image_px.max(1) as usize).pow(2);
-    (COMMIT_QUEUE_BYTES_MAX / tile_bytes).clamp(16, COMMIT_QUEUE_MAX)
+/// Decoded sources that may wait: fewer where each is large.
+fn commit_queue(cutting: &Cutting) -> usize {
+    (COMMIT_QUEUE_BYTES_MAX / cutting.sample_bytes()).clamp(16, COMMIT_QUEUE_MAX)
 }
 
 impl Ingest {
@@ -241,7 +238,7 @@ impl Ingest {
         };
         // After `ingest`, so that on a failure they are dropped before it waits for the threads that they keep alive.
         let (job_sender, jobs) = bounded(DECODE_QUEUE_MAX);
-        let (outcome_sender, outcomes) = bounded(commit_queue(shared.setup.image_px));
+        let (outcome_sender, outcomes) = bounded(commit_queue(&shared.setup.cutting));
         let stream = shared.setup.stream.as_str().to_owned();
         ingest.spawn(format!("commit-{stream}"), move |shared| commit::run(shared, &outcomes))?;
         for worker in 0..shared.setup.decode_threads.max(1) {

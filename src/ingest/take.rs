@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_channel::{Receiver, Sender};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::file::FileRef;
 use super::inbox::{Look, OpenError};
@@ -13,8 +13,8 @@ use super::shared::{Shared, panic_message};
 use super::watch::{Hint, Job};
 use crate::disk;
 use crate::ids::SourceHash;
-use crate::sample::image::{self, Format, ImageLimits};
-use crate::sample::{Content, Modality, Reason, Rejection};
+use crate::sample::image;
+use crate::sample::{Content, Pieces, Reason, Rejection};
 
 /// What became of a file that was read: for the commit thread.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ fn take(shared: &Shared, file: &FileRef) -> Result<Outcome, Untaken> {
         let detail = format!("the file has {bytes} bytes, limit is {max}; raise ingest.file_bytes_max to take it");
         return Ok(outcome(None, Err(Rejection::new(Reason::Limits, detail))));
     }
-    let mut turn = image::turn(look.seen.size);
+    let _turn = image::turn(look.seen.size);
     // The size is at most the limit of a setting; one byte more shows a file that grows.
     let mut bytes = Vec::with_capacity(look.seen.size as usize + 1);
     if let Err(error) = opened.by_ref().take(look.seen.size + 1).read_to_end(&mut bytes) {
@@ -120,21 +120,20 @@ fn take(shared: &Shared, file: &FileRef) -> Result<Outcome, Untaken> {
     if shared.replay.knows(&source) {
         return Ok(outcome(Some(source), Ok(Vec::new())));
     }
-    let limits = ImageLimits {
-        pixels_max: config.image_pixels_max,
-        side_px_max: config.image_side_px_max,
-    };
-    let samples = guarded(shared, file, || {
-        let Modality::Image = shared.setup.modality;
-        let header = image::probe(&bytes, &limits)?;
-        if turn.is_none() {
-            turn = image::turn(header.peak_bytes);
-        }
-        let tile = image::decode(&bytes, &limits, shared.setup.image_px)?;
-        Ok(vec![Content::Image(tile).encode()])
+    let cut = guarded(shared, file, || shared.setup.cutting.cut(&file.path, &bytes));
+    let samples = cut.map(|pieces| {
+        tell_faults(shared, file, &pieces);
+        pieces.contents.iter().map(Content::encode).collect()
     });
-    let samples = samples.map_err(|rejection| name_lies(file, &bytes, rejection));
     Ok(outcome(Some(source), samples))
+}
+
+/// Names what of a source was passed over; the rest of it is taken.
+fn tell_faults(shared: &Shared, file: &FileRef, pieces: &Pieces) {
+    let Some(first) = pieces.faults.first() else { return };
+    warn!(stream = %shared.setup.stream, path = ?file.path, rows = pieces.faults_total, first = first.at, reason = %first.reason,
+        detail = first.detail, hint = "none: the other rows are taken; mend them and drop the file again to have these too",
+        "passed over rows of a file");
 }
 
 /// A decoder's panic is a verdict on the one file, not the end of the worker.
@@ -147,15 +146,6 @@ fn guarded<T>(shared: &Shared, file: &FileRef, decode: impl FnOnce() -> Result<T
             format!("the decoder panicked: {what}"),
         ))
     })
-}
-
-/// A picture's name on something else is a kind of its own: most often a saved error page.
-fn name_lies(file: &FileRef, bytes: &[u8], rejection: Rejection) -> Rejection {
-    let is_lie = rejection.reason == Reason::UnsupportedType && Format::of(bytes).is_err();
-    if is_lie && Format::is_named_by(&file.path) {
-        return Rejection::new(Reason::TypeMismatch, rejection.detail);
-    }
-    rejection
 }
 
 /// A file that could not be opened, as far as it can be told from outside.

@@ -1,24 +1,20 @@
-//! From drawn samples to a batch: pictures decoded, two views of each rendered, by threads that never call ATen.
-//! Invariant: a batch is a function of its draft; how many threads render it changes nothing.
+//! From drawn samples to a batch: what was drawn is shown, by threads that never call ATen.
+//! Invariant: a batch is a function of its draft; how many threads work on it changes nothing.
 
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tch::{Device, Tensor};
+use tch::Device;
 
 use super::LearnError;
-use super::augment::{Canvases, Recipe, Renderer, VIEWS, View, view_rng};
-use super::score::{self, Asked, ToScore};
+use super::score::{Asked, ToScore};
+use super::show::{Presenter, ShowError, Shown, Studio};
 use crate::ids::{SampleId, StreamName};
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::Draw;
-use crate::rng;
-use crate::sample::{Content, ContentError, ImageTile};
-use crate::torch;
 
-/// What a step will be made of: drawn, not yet rendered.
+/// What a step will be made of: drawn, not yet shown.
 #[derive(Clone, Debug)]
 pub struct Draft {
     /// The step that it is for.
@@ -35,7 +31,7 @@ pub struct Draft {
     pub pass: usize,
 }
 
-/// Two views of each of B pictures, ready for a step.
+/// Two views of each of B samples, ready for a step.
 pub struct Batch {
     /// The step that it is for.
     pub step: u64,
@@ -45,134 +41,16 @@ pub struct Batch {
     pub weights: Vec<f32>,
     /// For each, 1 if a step has used it before, 0 if it is new.
     pub replayed: Vec<f32>,
-    /// Pixels of each side of a view.
-    pub px: u32,
-    /// The views: first the first view of every picture, then the second. Rendered they are `2 * B * px * px * 3` numbers,
-    /// normalised, channels last.
-    pub pixels: Pixels,
+    /// The views: first the first view of every sample, then the second.
+    pub shown: Shown,
     /// What the teacher is asked about beside the step.
     pub to_score: Vec<ToScore>,
-}
-
-/// The views of a batch, on their way to the device.
-pub struct Pixels(Source);
-
-enum Source {
-    /// Rendered on the CPU.
-    Rendered(Buffer),
-    /// To be rendered by the device.
-    OnDevice(Canvases, Vec<View>),
-}
-
-/// Rendered numbers; they go back home when their last user is gone, so that pages are not faulted in anew.
-struct Buffer {
-    values: Vec<f32>,
-    home: Option<Box<dyn FnOnce(Vec<f32>) + Send>>,
-}
-
-impl Pixels {
-    /// Rendered views, in the order of [`Batch::pixels`], whose buffer is given `home` when nobody uses it any more.
-    pub fn with_home(values: Vec<f32>, home: impl FnOnce(Vec<f32>) + Send + 'static) -> Self {
-        Self(Source::Rendered(Buffer {
-            values,
-            home: Some(Box::new(home)),
-        }))
-    }
-
-    /// Pictures, and the views that the device will render of them.
-    pub fn on_device(canvases: Canvases, views: Vec<View>) -> Self {
-        Self(Source::OnDevice(canvases, views))
-    }
-
-    /// The views as a tensor on the device, channels last in memory: [views, 3, px, px].
-    pub(super) fn images(self, views: i64, px: u32, device: Device) -> Result<Tensor, LearnError> {
-        let side = i64::from(px);
-        Ok(match self.0 {
-            Source::Rendered(buffer) => {
-                torch::tensor_over(buffer, &[views, 3, side, side], &[side * side * 3, 1, side * 3, 3])?
-                    .f_to_device(device)?
-            }
-            Source::OnDevice(canvases, views) => canvases.render(&views, px, device)?,
-        })
-    }
-}
-
-impl AsMut<[f32]> for Buffer {
-    fn as_mut(&mut self) -> &mut [f32] {
-        &mut self.values
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        if let Some(home) = self.home.take() {
-            home(std::mem::take(&mut self.values));
-        }
-    }
-}
-
-/// The draft's pictures, and the views that are drawn of them: the first view of every picture, then the second.
-fn draw_views(draft: &Draft, recipe: &Recipe) -> Result<(Vec<ImageTile>, Vec<View>), ContentError> {
-    let tiles = decoded(draft.draw.samples.iter().map(|sample| sample.content.as_slice()))?;
-    let views = (0..VIEWS * tiles.len())
-        .map(|index| {
-            let (view, position) = (index / tiles.len(), index % tiles.len());
-            let tile = &tiles[position];
-            let mut rng = view_rng(draft.seed, draft.step, position, view);
-            recipe.draw(tile.width.into(), tile.height.into(), &mut rng)
-        })
-        .collect();
-    Ok((tiles, views))
-}
-
-/// The pictures in these contents.
-fn decoded<'a>(contents: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ImageTile>, ContentError> {
-    contents
-        .map(|content| match Content::decode(content)? {
-            Content::Image(tile) => Ok(tile),
-        })
-        .collect()
-}
-
-/// Seed of views that are the same every time that a picture is asked.
-const FIXED_SEED: u64 = 0x616e_6368_6f72;
-
-/// Two views of each of these pictures, the same ones for ever: first the first view of every picture, then the second.
-pub(super) fn fixed_views(samples: &[(SampleId, Vec<u8>)], px: u32) -> Result<Pixels, ContentError> {
-    let (recipe, mut renderer) = (Recipe::for_px(px), Renderer::new(px));
-    let numbers = (px * px * 3) as usize;
-    let mut values = vec![0.0; VIEWS * samples.len() * numbers];
-    for (position, (id, content)) in samples.iter().enumerate() {
-        let Content::Image(tile) = Content::decode(content)?;
-        for view in 0..VIEWS {
-            let mut rng = rng::for_step(FIXED_SEED, id.0, view as u64);
-            let drawn = recipe.draw(tile.width.into(), tile.height.into(), &mut rng);
-            let at = (view * samples.len() + position) * numbers;
-            renderer.render(&drawn, &tile, &mut values[at..at + numbers]);
-        }
-    }
-    Ok(Pixels::with_home(values, drop))
-}
-
-/// Renders the views, each into its part of `pixels`.
-fn render(tiles: &[ImageTile], views: &[View], recipe: &Recipe, pixels: &mut [f32]) {
-    let numbers = (recipe.px * recipe.px * 3) as usize;
-    // A renderer for each thread, not for each view.
-    let part = views.len().div_ceil(rayon::current_num_threads());
-    pixels
-        .par_chunks_exact_mut(numbers)
-        .enumerate()
-        .with_min_len(part)
-        .for_each_init(
-            || Renderer::new(recipe.px),
-            |renderer, (index, out)| renderer.render(&views[index], &tiles[index % tiles.len()], out),
-        );
 }
 
 /// The threads that render, ahead of the learner by [`BATCH_QUEUE_MAX`].
 pub(super) struct Augmenters {
     drafts: Option<Sender<Draft>>,
-    batches: Receiver<Result<Batch, ContentError>>,
+    batches: Receiver<Result<Batch, ShowError>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -180,7 +58,7 @@ impl Augmenters {
     /// Starts them: one that hands out, `threads` that render for a CPU; a GPU renders on its own.
     pub(super) fn start(
         stream: &StreamName,
-        recipe: Recipe,
+        presenter: Presenter,
         device: Device,
         threads: usize,
     ) -> Result<Self, LearnError> {
@@ -199,7 +77,7 @@ impl Augmenters {
         let (rendered, batches) = bounded(BATCH_QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name(name.clone())
-            .spawn(move || hand_out(&drafted, &rendered, &pool, recipe, device))
+            .spawn(move || hand_out(&drafted, &rendered, &pool, &presenter, device))
             .map_err(failed)?;
         Ok(Self {
             drafts: Some(drafts),
@@ -234,83 +112,44 @@ impl Drop for Augmenters {
 
 fn hand_out(
     drafts: &Receiver<Draft>,
-    batches: &Sender<Result<Batch, ContentError>>,
+    batches: &Sender<Result<Batch, ShowError>>,
     pool: &ThreadPool,
-    recipe: Recipe,
+    presenter: &Presenter,
     device: Device,
 ) {
-    // Buffers of both sizes go home to their own.
-    let (of_step, of_scores) = (Home::new(1), Home::new(score::PASSES_MAX));
-    let pixels = |home: &Home, tiles: Vec<ImageTile>, views: Vec<View>| {
-        if device.is_cuda() {
-            return Pixels::on_device(Canvases::new(&tiles), views);
-        }
-        home.filled(views.len() * (recipe.px * recipe.px * 3) as usize, |values| {
-            pool.install(|| render(&tiles, &views, &recipe, values));
-        })
-    };
+    let studio = Studio::new(pool, device);
     for draft in drafts {
-        let of_pass = |asked: &Vec<Asked>| -> Result<ToScore, ContentError> {
-            let tiles = decoded(asked.iter().map(|asked| asked.content.as_slice()))?;
-            let shown = || (0..draft.pass).map(|place| place % tiles.len());
-            let views = score::fixed_views(
-                &shown()
-                    .map(|place| (asked[place].id, &tiles[place]))
-                    .collect::<Vec<_>>(),
-                &recipe,
-            );
-            Ok(ToScore {
-                ids: asked.iter().map(|asked| (asked.id, asked.fresh)).collect(),
-                thumbnails: tiles.iter().map(score::thumbnail).collect(),
-                count: draft.pass,
-                px: recipe.px,
-                pixels: pixels(&of_scores, shown().map(|place| tiles[place].clone()).collect(), views),
-            })
-        };
-        let batch = draw_views(&draft, &recipe).and_then(|(tiles, views)| {
-            let samples = &draft.draw.samples;
-            Ok(Batch {
-                step: draft.step,
-                ids: samples.iter().map(|sample| sample.id).collect(),
-                replayed: samples
-                    .iter()
-                    .map(|sample| f32::from(u8::from(sample.visits > 0)))
-                    .collect(),
-                px: recipe.px,
-                pixels: pixels(&of_step, tiles, views),
-                to_score: draft.asked.iter().map(of_pass).collect::<Result<_, _>>()?,
-                weights: draft.weights.clone(),
-            })
-        });
-        if batches.send(batch).is_err() {
+        if batches.send(rendered(draft, &studio, presenter)).is_err() {
             return;
         }
     }
 }
 
-/// Where buffers of one size wait to be used again.
-struct Home {
-    home: Sender<Vec<f32>>,
-    spare: Receiver<Vec<f32>>,
-}
-
-impl Home {
-    /// For a batch that has so many of them.
-    fn new(of_batch: usize) -> Self {
-        // One more than can be ready: the learner works on one.
-        let (home, spare) = bounded((BATCH_QUEUE_MAX + 2) * of_batch);
-        Self { home, spare }
-    }
-
-    /// Pixels in a buffer from here, which comes back.
-    fn filled(&self, numbers: usize, fill: impl FnOnce(&mut [f32])) -> Pixels {
-        let mut values = self.spare.try_recv().unwrap_or_default();
-        values.resize(numbers, 0.0);
-        fill(&mut values);
-        let home = self.home.clone();
-        // Full or closed: the buffer is freed.
-        Pixels::with_home(values, move |values| drop(home.try_send(values)))
-    }
+fn rendered(draft: Draft, studio: &Studio<'_>, presenter: &Presenter) -> Result<Batch, ShowError> {
+    let of_pass = |asked: &Vec<Asked>| -> Result<ToScore, ShowError> {
+        let samples: Vec<_> = asked.iter().map(|asked| (asked.id, asked.content.as_slice())).collect();
+        let (shown, thumbnails) = studio.scored(presenter, &samples, draft.pass)?;
+        Ok(ToScore {
+            ids: asked.iter().map(|asked| (asked.id, asked.fresh)).collect(),
+            thumbnails,
+            count: draft.pass,
+            shown,
+        })
+    };
+    let to_score = draft.asked.iter().map(of_pass).collect::<Result<_, _>>()?;
+    let samples = &draft.draw.samples;
+    let contents: Vec<&[u8]> = samples.iter().map(|sample| sample.content.as_slice()).collect();
+    Ok(Batch {
+        step: draft.step,
+        ids: samples.iter().map(|sample| sample.id).collect(),
+        replayed: samples
+            .iter()
+            .map(|sample| f32::from(u8::from(sample.visits > 0)))
+            .collect(),
+        shown: studio.pairs(presenter, &contents, draft.seed, draft.step)?,
+        to_score,
+        weights: draft.weights,
+    })
 }
 
 /// How much each drawn sample counts: its probability under a uniform draw over that of the draw it was in, at most 2

@@ -21,12 +21,16 @@ use crate::curiosity::Curiosity;
 use crate::disk;
 use crate::durable::{self, DurableError};
 use crate::ids::SampleId;
-use crate::model::{Architecture, Pretrained, weights};
+use crate::model::text::Tokenizer;
+use crate::model::{EncoderSpec, Pretrained, weights};
 
 /// The version of the layout that this curiod writes and reads.
 const FORMAT_VERSION: u32 = 1;
 
 const FACTS: &str = "learner.json";
+
+/// What texts are read with.
+const TOKENIZER: &str = "tokenizer.json";
 
 /// What every version's [`Facts`] begin with.
 #[derive(Deserialize)]
@@ -40,8 +44,8 @@ struct Facts {
     format_version: u32,
     step: u64,
     objective: String,
-    architecture: Architecture,
-    image_px: u32,
+    #[serde(flatten)]
+    spec: EncoderSpec,
     /// blake3 of the section of the configuration.
     settings: String,
     /// Batches and views are functions of the seed and the step: no generator has more state.
@@ -196,9 +200,11 @@ impl Checkpoints {
                 Err(Unfit::Failed(error)) => return Err(error),
             }
         }
-        let learner = Learner::new(setup.clone())?;
+        let mut learner = Learner::new(setup.clone())?;
         if let Some(dir) = &setup.config.init {
-            learner.continue_from(&Pretrained::read(dir, &setup.spec)?)?;
+            let pretrained = Pretrained::read(dir, &setup.spec)?;
+            learner.continue_from(&pretrained)?;
+            learner.setup.tokenizer = pretrained.tokenizer().cloned();
         }
         Ok((learner, Cursors::default()))
     }
@@ -234,12 +240,18 @@ fn write(folder: &Path, learner: &Learner, cursors: &Cursors) -> Result<(), Lear
         durable::write_new(&folder.join(name), &bytes).map_err(failed)?;
         files.insert(name.to_owned(), blake3::hash(&bytes).to_hex().to_string());
     }
+    if let Some(tokenizer) = &learner.setup.tokenizer {
+        durable::write_new(&folder.join(TOKENIZER), tokenizer.json()).map_err(failed)?;
+        files.insert(
+            TOKENIZER.to_owned(),
+            blake3::hash(tokenizer.json()).to_hex().to_string(),
+        );
+    }
     let facts = Facts {
         format_version: FORMAT_VERSION,
         step: learner.step,
         objective: learner.objective().to_owned(),
-        architecture: learner.setup.spec.architecture,
-        image_px: learner.setup.spec.image_px,
+        spec: learner.setup.spec,
         settings: settings_hash(&learner.setup.config),
         seed: learner.setup.config.seed,
         rate_share: learner.rate_share,
@@ -276,33 +288,41 @@ fn load(path: &Path, setup: &LearnerSetup) -> Result<(Learner, Cursors), Unfit> 
     }
     let facts: Facts = serde_json::from_slice(&text).map_err(|error| torn(&error))?;
     let mut learner = Learner::new(setup.clone()).map_err(Unfit::Failed)?;
-    if (facts.objective.as_str(), facts.architecture) != (learner.objective(), setup.spec.architecture) {
+    if facts.objective != learner.objective() || !facts.spec.has_variables_of(&setup.spec) {
         return Err(Unfit::Other(format!(
             "it is of {} on {:?}",
-            facts.objective, facts.architecture
+            facts.objective, facts.spec
         )));
-    }
-    if setup.spec.is_of_one_size() && facts.image_px != setup.spec.image_px {
-        return Err(Unfit::Other(format!("it is for pictures of {} px", facts.image_px)));
     }
     for (name, store) in stores(&learner) {
         if (CRITIC.contains(&name) || ALIGNER.contains(&name)) && !facts.files.contains_key(name) {
             info!(checkpoint = %path.display(), name, "this network is new to the checkpoint and starts untrained");
             continue;
         }
-        let bytes = read(&path.join(name))?;
-        if facts.files.get(name).map(String::as_str) != Some(blake3::hash(&bytes).to_hex().as_str()) {
-            return Err(Unfit::Torn(format!("{name} does not match its hash")));
-        }
+        let bytes = checked(&path.join(name), &facts)?;
         weights::load_into(store, &bytes).map_err(|error| torn(&error))?;
     }
-    if facts.settings != settings_hash(&setup.config) || facts.image_px != setup.spec.image_px {
+    if facts.files.contains_key(TOKENIZER) {
+        let bytes = checked(&path.join(TOKENIZER), &facts)?;
+        learner.setup.tokenizer = Some(Tokenizer::parse(&bytes).map_err(|error| torn(&error))?);
+    }
+    if facts.settings != settings_hash(&setup.config) || facts.spec != setup.spec {
         info!(checkpoint = %path.display(), "resumed with other settings than the checkpoint was made with");
     }
     learner.step = facts.step;
     learner.rate_share = facts.rate_share;
     learner.loss = facts.loss_bits.map(f64::from_bits);
     Ok((learner, facts.cursors))
+}
+
+/// A file of a checkpoint, as its facts say it was written.
+fn checked(path: &Path, facts: &Facts) -> Result<Vec<u8>, Unfit> {
+    let bytes = read(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if facts.files.get(&*name).map(String::as_str) != Some(blake3::hash(&bytes).to_hex().as_str()) {
+        return Err(Unfit::Torn(format!("{name} does not match its hash")));
+    }
+    Ok(bytes)
 }
 
 /// A file of a checkpoint. One that is absent or too short is the checkpoint's fault, any other failure the machine's.

@@ -28,7 +28,8 @@ impl DrivenLearner {
             checkpoints,
             Arc::clone(&shared),
             drop as fn(Candidate),
-        )?;
+        )?
+        .ok_or(LearnError::NoTokenizer)?;
         Ok(Self { shared, inner })
     }
 

@@ -10,9 +10,9 @@ use tch::{Kind, Tensor};
 use super::LearnError;
 use super::critic::Critic;
 use super::holes::mask;
-use super::objective::{Loss, Numerics, Objective, Views};
+use super::objective::{Loss, Numerics, Objective, Views, of_pictures_alone};
 use super::pairs::{of_pictures, weighted_mean};
-use crate::model::{Decoder, Encoder, EncoderSpec, PIXEL_STD, pooled};
+use crate::model::{Decoder, Encoder, ImageSpec, Input, ModelError, PIXEL_STD, pooled};
 
 /// Weights of the two terms where there is an adversary (section 3.2, equation 3 and section 4).
 const RECONSTRUCTION: f64 = 0.999;
@@ -28,7 +28,7 @@ pub struct Inpaint {
 impl Inpaint {
     /// The objective on this encoder, which `spec` describes. The decoder's variables are added below `heads`, those of an
     /// adversary below `critic`.
-    pub fn new(encoder: Box<dyn Encoder>, spec: &EncoderSpec, heads: &Path, critic: Option<&Path>) -> Self {
+    pub fn new(encoder: Box<dyn Encoder>, spec: &ImageSpec, heads: &Path, critic: Option<&Path>) -> Self {
         Self {
             encoder,
             decoder: Decoder::new(heads, spec),
@@ -42,24 +42,25 @@ impl Objective for Inpaint {
         "inpaint"
     }
 
-    fn encoder(&self) -> &dyn Encoder {
-        &*self.encoder
+    fn features(&self, input: &Input) -> Result<Tensor, ModelError> {
+        of_pictures_alone(&*self.encoder, input)
     }
 
     fn loss(&self, views: &Views, numerics: Numerics) -> Result<Loss, LearnError> {
-        let size = views.images.size();
+        let images = views.images()?;
+        let size = images.size();
         let hidden = mask(views.seed, views.step, size[0], size[3], numerics.device)?; //     [2B, 1, px, px]
         let (features, painted, game) = {
             let _autocast = numerics.autocast()?;
             // Blank is 0, the mean colour, as in the paper.
-            let map = self.encoder.map(&(&views.images * (1.0 - &hidden))); //                 [2B, D, h, w]
+            let map = self.encoder.map(&(images * (1.0 - &hidden))); //                 [2B, D, h, w]
             let painted = self.decoder.forward(&map);
             let region = |images: &Tensor| images * &hidden;
-            let play = |critic: &Critic| critic.play(&region(&views.images), &region(&painted));
+            let play = |critic: &Critic| critic.play(&region(images), &region(&painted));
             let game = self.critic.as_ref().map(play);
             (pooled(&map), painted, game)
         };
-        let errors = region_error(&painted, &views.images, &hidden, &[1.0; 3]);
+        let errors = region_error(&painted, images, &hidden, &[1.0; 3]);
         let reconstruction = weighted_mean(&errors, &views.weights);
         let (total, critic) = match game {
             Some(game) => {
@@ -68,7 +69,7 @@ impl Objective for Inpaint {
             }
             None => (reconstruction, None),
         };
-        let of_full_range = region_error(&painted.detach(), &views.images, &hidden, &PIXEL_STD);
+        let of_full_range = region_error(&painted.detach(), images, &hidden, &PIXEL_STD);
         Ok(Loss {
             total,
             errors: of_pictures(&of_full_range).clamp_max(1.0),

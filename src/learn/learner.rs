@@ -10,10 +10,12 @@ use super::align::Aligner;
 use super::objective::{self, Built, Numerics, Objective, Views};
 use super::schedule::learning_rate;
 use super::score::{Scorer, ToScore};
-use super::{AdamW, Batch, Health, LearnError, Pixels};
+use super::show::Shown;
+use super::{AdamW, Batch, Health, LearnError};
 use crate::config::LearningConfig;
 use crate::curiosity::Scored;
-use crate::model::{Decoder, Decoders, EncoderSpec, Pretrained, initialise, weights};
+use crate::model::text::Tokenizer;
+use crate::model::{Decoders, EncoderSpec, Pretrained, initialise, weights};
 use crate::replay::Evidence;
 use crate::torch;
 
@@ -39,6 +41,8 @@ pub struct LearnerSetup {
     pub config: LearningConfig,
     /// The network.
     pub spec: EncoderSpec,
+    /// What texts are read with.
+    pub tokenizer: Option<Tokenizer>,
     /// Samples of a step.
     pub batch: usize,
     /// Where it computes.
@@ -108,9 +112,9 @@ impl Learner {
         let mut teacher = VarStore::new(setup.device);
         let teacher_network = setup.spec.build(&teacher.root());
         let mut teacher_decoder = is_decoder.then(|| VarStore::new(setup.device));
-        if let Some(store) = &teacher_decoder {
-            let _ = Decoder::new(&store.root(), &setup.spec);
-        }
+        let teacher_guesses = teacher_decoder
+            .as_ref()
+            .and_then(|store| objective::decoder(&setup.config, &setup.spec, &store.root()));
         for store in [&encoder, &heads, &teacher]
             .into_iter()
             .chain(&teacher_decoder)
@@ -146,7 +150,7 @@ impl Learner {
             objective,
             student_params,
             teacher_params,
-            scorer: Scorer::new(teacher_network, numerics)?,
+            scorer: Scorer::new(teacher_network, teacher_guesses, numerics)?,
             numerics,
             setup,
             encoder,
@@ -167,7 +171,13 @@ impl Learner {
     /// Takes over the weights of an encoder, for it and its teacher.
     pub(super) fn continue_from(&self, pretrained: &Pretrained) -> Result<(), LearnError> {
         pretrained.load_into(&self.encoder)?;
-        Ok(weights::load_into(&self.teacher, &weights::export(&self.encoder)?)?)
+        weights::load_into(&self.teacher, &weights::export(&self.encoder)?)?;
+        if let Some(teacher) = &self.teacher_decoder
+            && pretrained.load_head_into(&self.heads)?
+        {
+            weights::load_into(teacher, &weights::export(&self.heads)?)?;
+        }
+        Ok(())
     }
 
     /// Steps done in the learner's life.
@@ -209,7 +219,7 @@ impl Learner {
                 let teacher = {
                     let _no_grad = tch::no_grad_guard();
                     let _autocast = self.numerics.autocast()?;
-                    self.scorer.teacher().forward(&views.images)
+                    self.scorer.teacher().forward(&views.input)?
                 };
                 let replayed = Tensor::from_slice(&replayed).f_to_device(self.setup.device)?;
                 (&loss.total + alignment * aligner.loss(&loss.features, &teacher, &replayed)).f_backward()?;
@@ -271,15 +281,14 @@ impl Learner {
         Ok(torch::lerp(&in_order(&self.encoder), &in_order(&fresh), SHRINK)?)
     }
 
-    /// How well the student tells apart pictures of which it is shown two views each, rendered as a batch's: a loss for
-    /// each, in nats (see [`super::anchor::losses`]).
-    pub(super) fn ask(&self, views: Pixels, pictures: usize) -> Result<Vec<f32>, LearnError> {
+    /// How well the student tells apart samples of which it is shown two views each: a loss for each, in nats (see
+    /// [`super::anchor::losses`]).
+    pub(super) fn ask(&self, shown: Shown) -> Result<Vec<f32>, LearnError> {
         let _no_grad = tch::no_grad_guard();
-        let px = self.setup.spec.image_px;
-        let images = views.images(2 * pictures as i64, px, self.setup.device)?;
+        let (input, _) = shown.input(self.setup.device)?;
         let features = {
             let _autocast = self.numerics.autocast()?;
-            self.objective.encoder().forward(&images)
+            self.objective.features(&input)?
         };
         Ok(Vec::try_from(super::anchor::losses(&features).to_device(Device::Cpu))?)
     }
@@ -338,11 +347,13 @@ impl Learner {
     /// The batch as tensors on the device.
     fn views(&self, batch: Batch) -> Result<Views, LearnError> {
         let device = self.setup.device;
-        let pictures: Vec<i64> = batch.ids.iter().map(|id| id.0 as i64).collect();
+        let samples: Vec<i64> = batch.ids.iter().map(|id| id.0 as i64).collect();
         let weights = Tensor::from_slice(&batch.weights).f_to_device(device)?;
+        let (input, hidden) = batch.shown.input(device)?;
         Ok(Views {
-            images: batch.pixels.images(2 * batch.ids.len() as i64, batch.px, device)?,
-            pictures: Tensor::from_slice(&pictures).f_to_device(device)?,
+            input,
+            hidden,
+            samples: Tensor::from_slice(&samples).f_to_device(device)?,
             weights: weights.to_kind(Kind::Float),
             seed: self.setup.config.seed,
             step: batch.step,

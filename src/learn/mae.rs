@@ -8,10 +8,10 @@ use tch::{Kind, Tensor};
 
 use super::LearnError;
 use super::holes::orders;
-use super::objective::{Loss, Numerics, Objective, Views};
+use super::objective::{Loss, Numerics, Objective, Views, of_pictures_alone};
 use super::pairs::{of_pictures, weighted_mean};
 use crate::model::vit::{Block, places};
-use crate::model::{Dense, Encoder, LayerNorm, Vit};
+use crate::model::{Dense, Encoder, Input, LayerNorm, ModelError, Vit};
 
 /// Share of the patches that is hidden (section 4.1).
 const HIDDEN: f64 = 0.75;
@@ -79,18 +79,19 @@ impl Objective for Mae {
         "mae"
     }
 
-    fn encoder(&self) -> &dyn Encoder {
-        &self.encoder
+    fn features(&self, input: &Input) -> Result<Tensor, ModelError> {
+        of_pictures_alone(&self.encoder, input)
     }
 
     fn loss(&self, views: &Views, numerics: Numerics) -> Result<Loss, LearnError> {
-        let (rows, patches) = (views.images.size()[0], self.encoder.side().pow(2));
+        let images = views.images()?;
+        let (rows, patches) = (images.size()[0], self.encoder.side().pow(2));
         let kept = (((1.0 - HIDDEN) * patches as f64).round() as i64).max(1);
         let order = orders(views.seed, views.step, rows, patches, numerics.device)?; //          [V, N]
         let ranks = order.argsort(1, false);
         let (tokens, predicted) = {
             let _autocast = numerics.autocast()?;
-            let all = self.encoder.patches(&views.images); //                                    [V, N, D]
+            let all = self.encoder.patches(images); //                                    [V, N, D]
             let seen = order
                 .narrow(1, 0, kept)
                 .unsqueeze(2)
@@ -100,7 +101,7 @@ impl Objective for Mae {
             (tokens, predicted.to_kind(Kind::Float))
         };
         let hidden = ranks.ge(kept).to_kind(Kind::Float); //                                     [V, N]
-        let target = normalised(&patchify(&views.images, self.encoder.patch_px()));
+        let target = normalised(&patchify(images, self.encoder.patch_px()));
         let errors = hidden_error(&predicted, &target, &hidden);
         Ok(Loss {
             total: weighted_mean(&errors, &views.weights),

@@ -17,22 +17,25 @@ mod holes;
 mod inpaint;
 mod learner;
 mod mae;
+mod mlm;
 mod objective;
 mod pace;
 mod pairs;
 mod run;
 mod schedule;
 mod score;
+mod show;
 mod simclr;
 mod surprise;
 mod thread;
 mod turns;
 mod vicreg;
+mod vocabulary;
 
 use std::path::PathBuf;
 
 pub use adamw::AdamW;
-pub use batch::{Batch, Draft, Pixels};
+pub use batch::{Batch, Draft};
 #[cfg(any(test, fuzzing))]
 pub use checkpoint::checkpoint_facts;
 pub use driven::DrivenLearner;
@@ -40,17 +43,21 @@ pub use health::Health;
 pub use inpaint::Inpaint;
 pub use learner::{Learner, LearnerSetup, StepReport};
 pub use mae::Mae;
+pub use mlm::Mlm;
 pub use objective::{Loss, Numerics, Objective, Views};
 pub use schedule::learning_rate;
 pub use score::ToScore;
+pub use show::{Hidden, Pixels, Rows, ShowError, Shown};
 pub use simclr::{SimClr, nt_xent};
 pub use thread::{Activity, Candidate, LearnSetup, LearnerState, LearnerThread, OnAlert};
 pub use turns::DeviceTurns;
 pub use vicreg::VicReg;
+pub use vocabulary::train as train_vocabulary;
 
+use crate::config::ObjectiveKind;
 use crate::model::ModelError;
 use crate::replay::ReplayError;
-use crate::sample::ContentError;
+use crate::sample::Modality;
 use crate::torch::TorchError;
 
 /// Why learning can not go on.
@@ -67,12 +74,23 @@ pub enum LearnError {
         "the objective `mae` hides patches from its encoder, which only a ViT can do without: set `learning.encoder`"
     )]
     NeedsVit,
+    /// The objective is for another kind of data.
+    #[error("the objective {objective:?} does not learn from a stream of the modality {modality}")]
+    OtherModality {
+        /// The objective.
+        objective: ObjectiveKind,
+        /// The stream's.
+        modality: Modality,
+    },
+    /// A stream of texts has no vocabulary: a defect of curiod.
+    #[error("there is no vocabulary to read texts with")]
+    NoTokenizer,
     /// The replay buffer failed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// A sample of the buffer is not what it should be.
     #[error("a sample of the replay buffer can not be learnt from: {0}")]
-    Content(#[from] ContentError),
+    Show(#[from] ShowError),
     /// A file of a checkpoint could not be read or written.
     #[error("checkpoint {}: {source}", path.display())]
     Checkpoint {
@@ -99,7 +117,7 @@ pub enum LearnError {
         step: u64,
     },
     /// The threads that augment have ended.
-    #[error("the threads that augment pictures have ended")]
+    #[error("the threads that augment have ended")]
     AugmentersEnded,
 }
 

@@ -1,31 +1,60 @@
 //! What every proxy task offers: a network, and the loss that trains it.
 
-use tch::nn::VarStore;
+use tch::nn::{Path, VarStore};
 use tch::{Device, Tensor};
 
 use super::LearnError;
-use super::augment::Recipe;
 use super::inpaint::Inpaint;
 use super::mae::Mae;
+use super::mlm::{self, Mlm};
+use super::show::Hidden;
 use super::simclr::SimClr;
 use super::vicreg::VicReg;
 use crate::config::{LearningConfig, ObjectiveKind};
-use crate::model::{Encoder, EncoderSpec, initialise};
+use crate::model::bert::MaskedHead;
+use crate::model::{Bert, Decoder, Encoder, EncoderSpec, Input, ModelError, Tokens, initialise};
+use crate::sample::Modality;
 use crate::torch::Bf16Autocast;
 
-/// Two views of each of B pictures, on the learner's device.
+/// Two views of each of B samples, on the learner's device.
 pub struct Views {
-    /// [2B, 3, px, px], normalised: row `i` and row `B + i` show one picture.
-    pub images: Tensor,
-    /// `[B]`, whole numbers: which picture; the same one may be drawn twice.
-    pub pictures: Tensor,
-    /// `[B]`: how much each picture counts; 1 for a uniform draw.
+    /// 2B rows: row `i` and row `B + i` show one sample.
+    pub input: Input,
+    /// What is hidden in them, of texts.
+    pub hidden: Option<Hidden>,
+    /// `[B]`, whole numbers: which sample; the same one may be drawn twice.
+    pub samples: Tensor,
+    /// `[B]`: how much each sample counts; 1 for a uniform draw.
     pub weights: Tensor,
     /// Seed of whatever the objective draws itself, together with the step: never libtorch's own generator, or a step
     /// could not be made again.
     pub seed: u64,
     /// The step.
     pub step: u64,
+}
+
+impl Views {
+    /// The pictures' views: [2B, 3, px, px], normalised. An error where they are of something else.
+    pub fn images(&self) -> Result<&Tensor, ModelError> {
+        match &self.input {
+            Input::Images(images) => Ok(images),
+            other => Err(ModelError::OtherInput {
+                network: Modality::Image,
+                given: other.modality(),
+            }),
+        }
+    }
+
+    /// The texts' views: 2B rows of tokens, and what is hidden in them. An error where they are of something else.
+    pub fn tokens(&self) -> Result<(&Tokens, &Hidden), ModelError> {
+        match (&self.input, &self.hidden) {
+            (Input::Tokens(tokens), Some(hidden)) => Ok((tokens, hidden)),
+            (other, _) => Err(ModelError::OtherInput {
+                network: Modality::Text,
+                given: other.modality(),
+            }),
+        }
+    }
 }
 
 /// How networks are computed in a step. Losses are always float32: a similarity that is divided by a small temperature
@@ -49,10 +78,10 @@ impl Numerics {
 pub struct Loss {
     /// []: what is minimised.
     pub total: Tensor,
-    /// `[B]`, without gradient: each picture's prediction error, in [0, 1]; comparable between steps. Its unit is the
+    /// `[B]`, without gradient: each sample's prediction error, 0 at best; comparable between steps. Its unit is the
     /// objective's: of `simclr` and `vicreg` a quarter of the squared distance of the views' unit embeddings, of `inpaint`
     /// the squared error of a hidden pixel (1: black for white), of `mae` the share of a hidden patch's variance that was
-    /// not predicted.
+    /// not predicted, of `mlm` and `bert` the negative log-likelihood of a hidden token over that of a guess among all tokens.
     pub errors: Tensor,
     /// [2B, D]: the encoder's features of what it was shown, for health and for alignment with the teacher.
     pub features: Tensor,
@@ -66,19 +95,33 @@ pub trait Objective: Send {
     /// Its name in the configuration.
     fn name(&self) -> &'static str;
 
-    /// The network that is published.
-    fn encoder(&self) -> &dyn Encoder;
+    /// The features of the network that is published: [N, D], float32. An error where the input is of another kind of data.
+    fn features(&self, input: &Input) -> Result<Tensor, ModelError>;
 
     /// The loss of a batch.
     fn loss(&self, views: &Views, numerics: Numerics) -> Result<Loss, LearnError>;
 }
 
-/// The views that an objective learns from: two augmentations that hardly share a colour where views shall be found alike,
-/// crop and mirror alone where pixels are predicted (He et al. 2022, table 1e: more augmentation is worse).
-pub(super) fn recipe(kind: ObjectiveKind, px: u32) -> Recipe {
-    match kind {
-        ObjectiveKind::Simclr | ObjectiveKind::Vicreg => Recipe::for_px(px),
-        ObjectiveKind::Inpaint | ObjectiveKind::Mae => Recipe::crop_and_mirror(px),
+/// Adds the variables of the heads of an objective whose heads are a decoder below `path`. Of texts what guesses the hidden
+/// words; the teacher of pictures paints nothing.
+pub(super) fn decoder(config: &LearningConfig, spec: &EncoderSpec, path: &Path) -> Option<MaskedHead> {
+    match spec {
+        EncoderSpec::Image(spec) => {
+            let _ = Decoder::new(path, spec);
+            None
+        }
+        EncoderSpec::Text(spec) => Some(mlm::heads(config.objective.of(Modality::Text), spec, path).0),
+    }
+}
+
+/// The features that an encoder of pictures gives. An error where the input is none.
+pub(super) fn of_pictures_alone(encoder: &dyn Encoder, input: &Input) -> Result<Tensor, ModelError> {
+    match input {
+        Input::Images(images) => Ok(encoder.forward(images)),
+        other => Err(ModelError::OtherInput {
+            network: Modality::Image,
+            given: other.modality(),
+        }),
     }
 }
 
@@ -89,7 +132,7 @@ pub(super) struct Built {
     pub(super) encoder: VarStore,
     /// Those of the heads.
     pub(super) heads: VarStore,
-    /// Whether the heads are a decoder that fills holes, and are published beside the encoder.
+    /// Whether the heads say what is hidden, and are published beside the encoder.
     pub(super) is_decoder: bool,
     /// Those of an adversary, which are updated by its own loss.
     pub(super) critic: Option<VarStore>,
@@ -97,21 +140,30 @@ pub(super) struct Built {
 
 /// Builds the configured objective with first values from the seed.
 pub(super) fn build(config: &LearningConfig, spec: &EncoderSpec, device: Device) -> Result<Built, LearnError> {
-    let (kind, root) = (config.objective, VarStore::root);
+    let kind = config.objective.of(spec.modality());
     let (encoder, heads) = (VarStore::new(device), VarStore::new(device));
     let has_critic = kind == ObjectiveKind::Inpaint && config.inpaint_adversarial;
     let critic = has_critic.then(|| VarStore::new(device));
-    let objective: Box<dyn Objective> = match kind {
-        ObjectiveKind::Simclr => Box::new(SimClr::new(spec.build(&encoder.root()), &heads.root())),
-        ObjectiveKind::Vicreg => Box::new(VicReg::new(spec.build(&encoder.root()), &heads.root())),
-        ObjectiveKind::Inpaint => {
-            let critic = critic.as_ref().map(root);
-            let network = spec.build(&encoder.root());
-            Box::new(Inpaint::new(network, spec, &heads.root(), critic.as_ref()))
+    let roots = (encoder.root(), heads.root());
+    let objective: Box<dyn Objective> = match (kind, spec) {
+        (ObjectiveKind::Simclr, EncoderSpec::Image(spec)) => Box::new(SimClr::new(spec.build(&roots.0), &roots.1)),
+        (ObjectiveKind::Vicreg, EncoderSpec::Image(spec)) => Box::new(VicReg::new(spec.build(&roots.0), &roots.1)),
+        (ObjectiveKind::Inpaint, EncoderSpec::Image(spec)) => {
+            let critic = critic.as_ref().map(VarStore::root);
+            Box::new(Inpaint::new(spec.build(&roots.0), spec, &roots.1, critic.as_ref()))
         }
-        ObjectiveKind::Mae => {
-            let network = spec.build_vit(&encoder.root()).ok_or(LearnError::NeedsVit)?;
-            Box::new(Mae::new(network, &heads.root()))
+        (ObjectiveKind::Mae, EncoderSpec::Image(spec)) => {
+            let network = spec.build_vit(&roots.0).ok_or(LearnError::NeedsVit)?;
+            Box::new(Mae::new(network, &roots.1))
+        }
+        (ObjectiveKind::Mlm | ObjectiveKind::Bert, EncoderSpec::Text(spec)) => {
+            Box::new(Mlm::new(kind, Bert::new(&roots.0, &spec.bert), spec, &roots.1))
+        }
+        _ => {
+            return Err(LearnError::OtherModality {
+                objective: kind,
+                modality: spec.modality(),
+            });
         }
     };
     for variables in [&encoder, &heads].into_iter().chain(&critic) {
@@ -121,7 +173,7 @@ pub(super) fn build(config: &LearningConfig, spec: &EncoderSpec, device: Device)
         objective,
         encoder,
         heads,
-        is_decoder: kind == ObjectiveKind::Inpaint,
+        is_decoder: matches!(kind, ObjectiveKind::Inpaint | ObjectiveKind::Mlm | ObjectiveKind::Bert),
         critic,
     })
 }

@@ -17,11 +17,11 @@ use tracing::debug;
 use super::anchor;
 use super::batch::{Augmenters, Draft, importance};
 use super::checkpoint::{Checkpoints, Cursors};
-use super::objective::recipe;
 use super::pace::Pace;
 use super::score::{self, ToScore};
+use super::show::Presenter;
 use super::thread::{Activity, Candidate, LearnSetup, Shared};
-use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport};
+use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport, vocabulary};
 use crate::config::SamplerKind;
 use crate::curiosity::Scored;
 use crate::disk::DiskGate;
@@ -29,10 +29,11 @@ use crate::ids::{SampleId, SourceHash};
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::replay::{Draw, ReplayBuffer};
 use crate::rng;
+use crate::sample::Modality;
 use crate::torch;
 
 /// How long a learner with nothing to do sleeps before it looks again.
-const IDLE: Duration = Duration::from_millis(200);
+pub(super) const IDLE: Duration = Duration::from_millis(200);
 
 /// What is remembered of a draft until its step is taken.
 struct UnderWay {
@@ -54,6 +55,8 @@ pub(super) struct Loop<Deliver> {
     deliver: Deliver,
     learner: Learner,
     cursors: Cursors,
+    /// How samples are shown.
+    presenter: Presenter,
     augmenters: Augmenters,
     /// Drafts under way, oldest first.
     under_way: VecDeque<UnderWay>,
@@ -69,6 +72,8 @@ pub(super) struct Loop<Deliver> {
 }
 
 impl<Deliver: Fn(Candidate)> Loop<Deliver> {
+    /// Resumes the newest checkpoint, or begins anew; a new stream of texts waits for its vocabulary first. None when it was
+    /// stopped before that.
     pub(super) fn new(
         setup: LearnSetup,
         replay: Arc<ReplayBuffer>,
@@ -76,16 +81,23 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         checkpoints: Checkpoints,
         shared: Arc<Shared>,
         deliver: Deliver,
-    ) -> Result<Self, LearnError> {
+    ) -> Result<Option<Self>, LearnError> {
         torch::set_threads(setup.learn_threads);
         let batch = setup.spec.batch(&setup.config);
         let learner = LearnerSetup {
             config: setup.config.clone(),
             spec: setup.spec,
+            tokenizer: setup.tokenizer.clone(),
             batch,
             device: setup.device,
         };
-        let (learner, mut cursors) = checkpoints.restore(&learner)?;
+        let (mut learner, mut cursors) = checkpoints.restore(&learner)?;
+        if setup.spec.modality() == Modality::Text && learner.setup.tokenizer.is_none() {
+            let Some(tokenizer) = vocabulary::of_stream(&replay, &setup, &shared)? else {
+                return Ok(None);
+            };
+            learner.setup.tokenizer = Some(tokenizer);
+        }
         cursors.curiosity.measure_novelty(setup.curiosity.novelty);
         if learner.steps() == 0 {
             // What another network said of them compares with nothing that this one will say.
@@ -94,11 +106,13 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         if cursors.next_candidate == 0 {
             cursors.next_candidate = setup.publication.first_candidate_steps;
         }
-        let recipe = recipe(setup.config.objective, setup.spec.image_px);
-        let augmenters = Augmenters::start(&setup.stream, recipe, setup.device, setup.augment_threads)?;
+        let objective = setup.config.objective.of(setup.spec.modality());
+        let presenter = Presenter::new(objective, &setup.spec, learner.setup.tokenizer.as_ref())?;
+        let augmenters = Augmenters::start(&setup.stream, presenter.clone(), setup.device, setup.augment_threads)?;
         let saved_step = learner.steps();
         let now = Instant::now();
-        Ok(Self {
+        Ok(Some(Self {
+            presenter,
             candidate_step: setup.published_step,
             disk: DiskGate::of_checkpoints(setup.disk_reserve_bytes),
             setup,
@@ -117,7 +131,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             saved_at: now,
             saved_step,
             told_sources: VecDeque::new(),
-        })
+        }))
     }
 
     pub(super) fn run(mut self) -> Result<(), LearnError> {
@@ -251,9 +265,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
     /// is. `false` while that would not fill a pass.
     fn look(&mut self) -> Result<bool, LearnError> {
         let (step, pass) = (self.learner.steps(), score::count(self.batch));
-        let arrived = self
-            .replay
-            .sight(self.sighted, step, score::arrivals_max(self.batch))?;
+        let arrived = self.replay.sight(self.sighted, step, score::arrivals_max(self.batch))?;
         let Some(newest) = arrived.last().filter(|_| arrived.len() >= pass) else {
             return Ok(false);
         };

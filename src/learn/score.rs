@@ -4,17 +4,17 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::LearnError;
-use super::augment::{Crop, Recipe, VIEWS, View};
-use super::batch::Pixels;
+use super::augment::VIEWS;
 use super::objective::Numerics;
-use super::pairs::{deviation, unit};
-use crate::curiosity::{Scored, THUMBNAIL_PX, Thumbnail};
+use super::pairs::{deviation, of_pictures, unit};
+use super::show::Shown;
+use super::{LearnError, mlm};
+use crate::curiosity::{Scored, Thumbnail};
 use crate::ids::SampleId;
-use crate::model::Encoder;
+use crate::model::bert::{MaskedHead, mean_pooled};
+use crate::model::{Input, Network};
 use crate::replay::{Drawn, EMBEDDING_DIM, Embedding, Score, Sighted};
 use crate::rng::{self, Rng};
-use crate::sample::ImageTile;
 
 /// A score is asked for again when the teacher has taken a quarter as many steps as it had then, for then it is another
 /// network; a young one soon, an old one after the most of these.
@@ -32,9 +32,6 @@ pub(super) const PASSES_MAX: usize = 4;
 
 /// Visits up to which a sample without a score has just arrived.
 const FRESH_VISITS: u32 = 3;
-
-/// Seed of the fixed views.
-const VIEW_SEED: u64 = 0x7363_6f72_6521;
 
 /// Seed of the projection into 64 dimensions. With another, embeddings that are kept would mean nothing.
 const PROJECTION_SEED: u64 = 0x7465_6163_6865_7221;
@@ -114,106 +111,70 @@ pub struct ToScore {
     pub ids: Vec<(SampleId, bool)>,
     /// Small grey pictures of the same samples.
     pub thumbnails: Vec<Thumbnail>,
-    /// Samples that are rendered: always as many, some of them again where fewer are asked about.
+    /// Samples that are shown: always as many, some of them again where fewer are asked about.
     pub count: usize,
-    /// Pixels of each side of a view.
-    pub px: u32,
     /// The views: the first view of every sample, then the second, then the clean one.
-    pub pixels: Pixels,
-}
-
-/// The fixed views of these samples' pictures, in the order of [`ToScore::pixels`].
-pub(super) fn fixed_views(samples: &[(SampleId, &ImageTile)], recipe: &Recipe) -> Vec<View> {
-    let of = |view: usize| {
-        samples.iter().map(move |(id, tile)| {
-            if view == VIEWS {
-                return clean_view(tile);
-            }
-            let mut rng = rng::for_step(VIEW_SEED, id.0, view as u64);
-            recipe.draw(tile.width.into(), tile.height.into(), &mut rng)
-        })
-    };
-    (0..SCORE_VIEWS).flat_map(of).collect()
-}
-
-/// The largest square at the centre, unchanged: what `eval_view` shows of a picture as it is kept, but for the rounding
-/// to 8 bits where the picture is enlarged or reduced.
-fn clean_view(tile: &ImageTile) -> View {
-    let (width, height) = (u32::from(tile.width), u32::from(tile.height));
-    let side = width.min(height);
-    // Half a pixel is rounded to even, as `eval_view` does.
-    let offset = |length: u32| (f64::from(length - side) / 2.0).round_ties_even() as u32;
-    View {
-        crop: Crop {
-            left: offset(width),
-            top: offset(height),
-            width: side,
-            height: side,
-        },
-        flip: false,
-        jitter: None,
-        grey: false,
-        sigma: None,
-    }
-}
-
-/// The picture's largest centred square, grey (the mean of its channels), each pixel the mean of what it covers.
-pub(super) fn thumbnail(tile: &ImageTile) -> Thumbnail {
-    let Crop {
-        left, top, width: side, ..
-    } = clean_view(tile).crop;
-    // Where a pixel of the thumbnail begins in the picture; one smaller than the thumbnail repeats its pixels.
-    let edge = |at: usize| (at as u32 * side) as usize / THUMBNAIL_PX;
-    let span = |at: usize| edge(at)..edge(at + 1).max(edge(at) + 1);
-    std::array::from_fn(|at| {
-        let (columns, rows) = (span(at % THUMBNAIL_PX), span(at / THUMBNAIL_PX));
-        let (mut sum, count) = (0u32, columns.len() * rows.len() * 3);
-        for row in rows {
-            let start = ((top as usize + row) * usize::from(tile.width) + left as usize + columns.start) * 3;
-            let line = &tile.rgb[start..start + 3 * columns.len()];
-            sum += line.iter().map(|value| u32::from(*value)).sum::<u32>();
-        }
-        sum as f32 / (255 * count) as f32
-    })
+    pub shown: Shown,
 }
 
 /// The teacher as one that scores.
 pub(super) struct Scorer {
-    teacher: Box<dyn Encoder>,
+    teacher: Network,
+    /// What guesses hidden words, where the teacher has learnt to.
+    guesses: Option<MaskedHead>,
     /// [D, 64].
     projection: Tensor,
     numerics: Numerics,
 }
 
 impl Scorer {
-    /// On the teacher's network, whose variables its owner goes on changing.
-    pub(super) fn new(teacher: Box<dyn Encoder>, numerics: Numerics) -> Result<Self, LearnError> {
+    /// On the teacher's networks, whose variables their owner goes on changing.
+    pub(super) fn new(teacher: Network, guesses: Option<MaskedHead>, numerics: Numerics) -> Result<Self, LearnError> {
         Ok(Self {
             projection: projection(teacher.dim() as usize, numerics.device)?,
             teacher,
+            guesses,
             numerics,
         })
     }
 
     /// The teacher's network.
-    pub(super) fn teacher(&self) -> &dyn Encoder {
-        &*self.teacher
+    pub(super) fn teacher(&self) -> &Network {
+        &self.teacher
     }
 
     /// The scores of these samples by the teacher of this step.
     pub(super) fn score(&self, to_score: ToScore, step: u64) -> Result<Vec<Scored>, LearnError> {
         let _no_grad = tch::no_grad_guard();
         let count = to_score.count as i64;
-        let views = SCORE_VIEWS as i64 * count;
-        let images = to_score.pixels.images(views, to_score.px, self.numerics.device)?;
-        let features = {
-            let _autocast = self.numerics.autocast()?;
-            self.teacher.forward(&images) //                                    [3n, D]
+        let (input, hidden) = to_score.shown.input(self.numerics.device)?;
+        let (errors, features) = match (&self.teacher, &self.guesses, &input, hidden) {
+            (Network::Texts(bert), Some(head), Input::Tokens(tokens), Some(hidden)) => {
+                let _autocast = self.numerics.autocast()?;
+                let states = bert.hidden(tokens); //                                    [3n, T, D]
+                let nll = mlm::row_nll(
+                    &mlm::guesses(bert, head, &states, &hidden),
+                    &hidden,
+                    SCORE_VIEWS as i64 * count,
+                );
+                let chance = (bert.words().size()[0] as f64).ln();
+                let errors = of_pictures(&nll.narrow(0, 0, VIEWS as i64 * count)) / chance; // [n]
+                (
+                    errors,
+                    unit(&mean_pooled(&states, tokens.mask.as_ref()).to_kind(Kind::Float)),
+                )
+            }
+            _ => {
+                let features = {
+                    let _autocast = self.numerics.autocast()?;
+                    self.teacher.forward(&input)? //                                    [3n, D]
+                };
+                let features = unit(&features.to_kind(Kind::Float));
+                (deviation(&features.narrow(0, 0, VIEWS as i64 * count)), features)
+            }
         };
-        let features = unit(&features.to_kind(Kind::Float));
-        let errors = deviation(&features.narrow(0, 0, VIEWS as i64 * count)); // [n]
         let clean = features.narrow(0, VIEWS as i64 * count, count);
-        let places = unit(&clean.f_matmul(&self.projection)?) * 127.0; //       [n, 64]
+        let places = unit(&clean.f_matmul(&self.projection)?) * 127.0; //               [n, 64]
         let errors = Vec::<f32>::try_from(errors.to_device(Device::Cpu).contiguous())?;
         let places = Vec::<f32>::try_from(places.to_device(Device::Cpu).contiguous().view(-1))?;
         let (places, _) = places.as_chunks::<EMBEDDING_DIM>();
@@ -254,8 +215,6 @@ fn normal(rng: &mut Rng) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::learn::augment::Renderer;
-    use crate::sample::image::eval_view;
 
     fn drawn(id: u64, scored_at: Option<u64>) -> Drawn {
         Drawn {
@@ -301,59 +260,6 @@ mod tests {
         assert_eq!(ids(&asked(&arrived, &samples, 1_000, 2)), [vec![7, 8], vec![3, 5]]);
         assert_eq!(ids(&asked(&arrived[..2], &samples, 1_000, 2)), [[7, 8], [3, 5]]);
         assert_eq!((count(8), count(256)), (8, 32));
-    }
-
-    #[test]
-    fn the_fixed_views_are_those_of_the_sample_wherever_it_is_drawn() {
-        let tile = ImageTile {
-            width: 48,
-            height: 40,
-            rgb: vec![7; 48 * 40 * 3],
-        };
-        let recipe = Recipe::for_px(32);
-        let (a, b) = ((SampleId(7), &tile), (SampleId(8), &tile));
-        let together = fixed_views(&[a, b], &recipe);
-        let alone = fixed_views(&[b], &recipe);
-        assert_eq!([together[1], together[3], together[5]], alone[..]);
-        assert_ne!(together[0], together[1]);
-    }
-
-    #[test]
-    fn the_clean_view_is_what_queries_are_embedded_from() {
-        let (width, height, px) = (45u16, 32u16, 32u32);
-        let mut rng = rng::for_step(5, 0, 0);
-        let rgb = (0..usize::from(width) * usize::from(height) * 3)
-            .map(|_| rng::below(&mut rng, 256) as u8)
-            .collect();
-        let tile = ImageTile { width, height, rgb };
-        let mut rendered = vec![0.0; (px * px * 3) as usize];
-        Renderer::new(px).render(&clean_view(&tile), &tile, &mut rendered);
-        let [mean, std] = [crate::model::PIXEL_MEAN, crate::model::PIXEL_STD];
-        let shown = eval_view(&tile, px).rgb;
-        for (at, (ours, theirs)) in rendered.iter().zip(shown).enumerate() {
-            let theirs = (f32::from(theirs) / 255.0 - mean[at % 3]) / std[at % 3];
-            assert!((ours - theirs).abs() < 1e-4, "{at}: {ours} {theirs}");
-        }
-    }
-
-    #[test]
-    fn a_thumbnail_is_the_middle_of_the_picture_in_grey() {
-        for (width, height) in [(48u16, 32u16), (32, 45), (7, 9), (16, 16)] {
-            // White where the middle square is, black beside it.
-            let side = width.min(height);
-            let left = (f64::from(width - side) / 2.0).round_ties_even() as u16;
-            let top = (f64::from(height - side) / 2.0).round_ties_even() as u16;
-            let inside = |x: u16, y: u16| (left..left + side).contains(&x) && (top..top + side).contains(&y);
-            let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
-            let rgb = pixels
-                .flat_map(|(x, y)| [if inside(x, y) { 255 } else { 0 }; 3])
-                .collect();
-            assert_eq!(
-                thumbnail(&ImageTile { width, height, rgb }),
-                [1.0; 256],
-                "{width} x {height}"
-            );
-        }
     }
 
     #[test]

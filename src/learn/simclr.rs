@@ -6,9 +6,9 @@ use tch::nn::Path;
 use tch::{Kind, Tensor};
 
 use super::LearnError;
-use super::objective::{Loss, Numerics, Objective, Views};
+use super::objective::{Loss, Numerics, Objective, Views, of_pictures_alone};
 use super::pairs::{deviation, unit};
-use crate::model::{Dense, Encoder};
+use crate::model::{Dense, Encoder, Input, ModelError};
 
 /// Temperature of the softmax over similarities.
 const TEMPERATURE: f64 = 0.2;
@@ -16,24 +16,40 @@ const TEMPERATURE: f64 = 0.2;
 /// Numbers of a projection.
 const PROJECTION: i64 = 128;
 
+/// Features to what the loss compares: two layers, the hidden one twice as wide.
+pub(super) struct Projector {
+    hidden: Dense,
+    output: Dense,
+}
+
+impl Projector {
+    /// Of features of `dim` numbers; its variables are added below `heads`.
+    pub(super) fn new(heads: &Path, dim: i64) -> Self {
+        let projector = heads / "projector";
+        Self {
+            hidden: Dense::new(&(&projector / "hidden"), dim, 2 * dim),
+            output: Dense::new(&(&projector / "output"), 2 * dim, PROJECTION),
+        }
+    }
+
+    /// [N, D] to [N, P].
+    pub(super) fn forward(&self, features: &Tensor) -> Tensor {
+        self.output.forward(&self.hidden.forward(features).relu())
+    }
+}
+
 /// The objective: an encoder and the projector whose output the loss compares.
 pub struct SimClr {
     encoder: Box<dyn Encoder>,
-    hidden: Dense,
-    output: Dense,
+    projector: Projector,
 }
 
 impl SimClr {
     /// The objective on this encoder; the projector's variables are added below `heads`.
     pub fn new(encoder: Box<dyn Encoder>, heads: &Path) -> Self {
-        let dim = encoder.dim();
-        let projector = heads / "projector";
-        let hidden = Dense::new(&(&projector / "hidden"), dim, 2 * dim);
-        let output = Dense::new(&(&projector / "output"), 2 * dim, PROJECTION);
         Self {
+            projector: Projector::new(heads, encoder.dim()),
             encoder,
-            hidden,
-            output,
         }
     }
 }
@@ -43,18 +59,18 @@ impl Objective for SimClr {
         "simclr"
     }
 
-    fn encoder(&self) -> &dyn Encoder {
-        &*self.encoder
+    fn features(&self, input: &Input) -> Result<Tensor, ModelError> {
+        of_pictures_alone(&*self.encoder, input)
     }
 
     fn loss(&self, views: &Views, numerics: Numerics) -> Result<Loss, LearnError> {
         let (features, z) = {
             let _autocast = numerics.autocast()?;
-            let features = self.encoder.forward(&views.images); //                    [2B, D]
-            let z = self.output.forward(&self.hidden.forward(&features).relu()); //   [2B, P]
+            let features = self.encoder.forward(views.images()?); //                    [2B, D]
+            let z = self.projector.forward(&features); //                                 [2B, P]
             (features, z)
         };
-        let total = nt_xent(&unit(&z.to_kind(Kind::Float)), &views.pictures, &views.weights);
+        let total = nt_xent(&unit(&z.to_kind(Kind::Float)), &views.samples, &views.weights);
         let errors = deviation(&unit(&features.detach()));
         Ok(Loss {
             total,
@@ -67,8 +83,8 @@ impl Objective for SimClr {
 
 /// The normalised temperature-scaled cross-entropy (Chen et al. 2020, equation 1), each picture's two terms weighted.
 /// Where we differ: a batch is drawn with replacement, so views of the same picture at other places of the batch are
-/// left out of the sum; they are no negatives. `z`: [2B, P], unit rows, row `i` and `B + i` of one picture; `pictures`:
-/// `[B]`, which picture; `weights`: `[B]`; returns [].
+/// left out of the sum; they are no negatives. `z`: [2B, P], unit rows, row `i` and `B + i` of one picture; `samples`:
+/// `[B]`, which sample; `weights`: `[B]`; returns [].
 pub fn nt_xent(z: &Tensor, pictures: &Tensor, weights: &Tensor) -> Tensor {
     let n = z.size()[0];
     let partner = Tensor::arange(n, (Kind::Int64, z.device())).roll(n / 2, 0).unsqueeze(1); //       [2B, 1]

@@ -14,7 +14,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::config::{CuriosityConfig, LearningConfig, Precision, PublicationConfig, ReplayConfig, SamplerKind};
 use crate::ids::{SampleId, SourceHash};
-use crate::model::{Architecture, Embedder, EncoderSpec};
+use crate::model::{Architecture, Embedder, EncoderSpec, ImageSpec};
 use crate::replay::{NewSource, ReplayBuffer};
 use crate::rng;
 use crate::sample::{Content, ImageTile};
@@ -22,10 +22,10 @@ use crate::torch;
 
 const PX: u32 = 32;
 const BATCH: usize = 8;
-const SPEC: EncoderSpec = EncoderSpec {
+const SPEC: EncoderSpec = EncoderSpec::Image(ImageSpec {
     architecture: Architecture::ResnetTiny,
     image_px: PX,
-};
+});
 
 fn config() -> LearningConfig {
     LearningConfig {
@@ -41,6 +41,7 @@ fn setup() -> LearnerSetup {
     LearnerSetup {
         config: config(),
         spec: SPEC,
+        tokenizer: None,
         batch: BATCH,
         device: Device::Cpu,
     }
@@ -61,8 +62,11 @@ fn batch_of(step: u64, values: Vec<f32>) -> Batch {
         ids: (0..BATCH as u64).map(|n| SampleId(8 * step + n)).collect(),
         weights: vec![1.0; BATCH],
         replayed: vec![1.0; BATCH],
-        px: PX,
-        pixels: Pixels::with_home(values, drop),
+        shown: Shown::Pictures {
+            views: 2 * BATCH,
+            px: PX,
+            pixels: Pixels::with_home(values, drop),
+        },
         to_score: Vec::new(),
     }
 }
@@ -255,6 +259,7 @@ impl Running {
             publication,
             sampler: SamplerKind::Prioritized,
             spec: SPEC,
+            tokenizer: None,
             device: Device::Cpu,
             learn_threads: 1,
             augment_threads: 1,
@@ -315,7 +320,7 @@ fn a_small_inbox_gives_a_candidate_before_the_first_is_due() {
         candidates.iter().map(|candidate| candidate.step).collect::<Vec<_>>(),
         [8]
     );
-    assert!(Embedder::open(&SPEC, &candidates[0].teacher, Device::Cpu).is_ok());
+    assert!(Embedder::open(&SPEC, None, &candidates[0].teacher, Device::Cpu).is_ok());
     assert_ne!(candidates[0].student, candidates[0].teacher);
 }
 
@@ -426,11 +431,11 @@ fn view_retrieval(embedder: &Embedder, pictures: &[ImageTile]) -> f64 {
             augment::Renderer::new(PX).render(&drawn, tile, &mut out);
             let [mean, std] = [crate::model::PIXEL_MEAN, crate::model::PIXEL_STD];
             let byte = |(i, v): (usize, f32)| ((v * std[i % 3] + mean[i % 3]) * 255.0).round() as u8;
-            ImageTile {
+            Content::Image(ImageTile {
                 width: PX as u16,
                 height: PX as u16,
                 rgb: out.into_iter().enumerate().map(byte).collect(),
-            }
+            })
         };
         let tiles: Vec<_> = pictures.iter().enumerate().map(cut).collect();
         let rows = embedder.embed(&tiles.iter().collect::<Vec<_>>()).unwrap();
@@ -506,10 +511,10 @@ fn a_thousand_steps_on_small_pictures_beat_the_random_encoder_on_pictures_never_
     running.thread.join();
     let candidate = running.candidates.lock().remove(0);
     let learnt = view_retrieval(
-        &Embedder::open(&SPEC, &candidate.teacher, Device::Cpu).unwrap(),
+        &Embedder::open(&SPEC, None, &candidate.teacher, Device::Cpu).unwrap(),
         &held_out,
     );
-    let random = view_retrieval(&Embedder::random(&SPEC, 1, Device::Cpu).unwrap(), &held_out);
+    let random = view_retrieval(&Embedder::random(&SPEC, None, 1, Device::Cpu).unwrap(), &held_out);
     println!(
         "view retrieval among {} pictures never seen: {learnt:.3}, random encoder {random:.3}",
         held_out.len()

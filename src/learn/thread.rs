@@ -18,6 +18,7 @@ use super::{DeviceTurns, Health, LearnError};
 use crate::config::{CuriosityConfig, LearningConfig, PublicationConfig, SamplerKind};
 use crate::curiosity::{Alert, Counts};
 use crate::ids::{SampleId, StreamName};
+use crate::model::text::Tokenizer;
 use crate::model::{Decoders, EncoderSpec, Pretrained};
 use crate::replay::{ReplayBuffer, SampleInfo};
 
@@ -39,6 +40,8 @@ pub struct LearnSetup {
     pub sampler: SamplerKind,
     /// The network.
     pub spec: EncoderSpec,
+    /// What texts are read with; None: what the checkpoint or the weights to continue from say, else the stream's first texts.
+    pub tokenizer: Option<Tokenizer>,
     /// Where it computes.
     pub device: Device,
     /// Threads of one operation.
@@ -62,6 +65,8 @@ pub struct Candidate {
     pub step: u64,
     /// The network.
     pub spec: EncoderSpec,
+    /// What texts are read with.
+    pub tokenizer: Option<Tokenizer>,
     /// The student's weights, as safetensors.
     pub student: Vec<u8>,
     /// The teacher's weights, as safetensors.
@@ -179,7 +184,10 @@ impl LearnerThread {
                 let stream = setup.stream.clone();
                 yield_to_others();
                 let ended = catch_unwind(AssertUnwindSafe(|| {
-                    Loop::new(setup, replay, turns, checkpoints, Arc::clone(&shared), deliver)?.run()
+                    match Loop::new(setup, replay, turns, checkpoints, Arc::clone(&shared), deliver)? {
+                        Some(this) => this.run(),
+                        None => Ok(()), // Stopped before there was enough to begin with.
+                    }
                 }));
                 let failure = match ended {
                     Ok(Ok(())) => return,

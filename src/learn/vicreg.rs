@@ -8,9 +8,9 @@ use tch::nn::Path;
 use tch::{Kind, Tensor};
 
 use super::LearnError;
-use super::objective::{Loss, Numerics, Objective, Views};
+use super::objective::{Loss, Numerics, Objective, Views, of_pictures_alone};
 use super::pairs::{deviation, unit, weighted_mean};
-use crate::model::{Dense, Encoder, LayerNorm};
+use crate::model::{Dense, Encoder, Input, LayerNorm, ModelError};
 
 /// Weights of the three terms (Bardes et al. 2022, section 4.2).
 const INVARIANCE: f64 = 25.0;
@@ -55,14 +55,14 @@ impl Objective for VicReg {
         "vicreg"
     }
 
-    fn encoder(&self) -> &dyn Encoder {
-        &*self.encoder
+    fn features(&self, input: &Input) -> Result<Tensor, ModelError> {
+        of_pictures_alone(&*self.encoder, input)
     }
 
     fn loss(&self, views: &Views, numerics: Numerics) -> Result<Loss, LearnError> {
         let (features, z) = {
             let _autocast = numerics.autocast()?;
-            let features = self.encoder.forward(&views.images); //        [2B, D]
+            let features = self.encoder.forward(views.images()?); //        [2B, D]
             let mut z = features.shallow_clone();
             for (layer, norm) in &self.hidden {
                 z = norm.forward(&layer.forward(&z)).relu();
@@ -70,7 +70,7 @@ impl Objective for VicReg {
             (features, self.output.forward(&z)) //                        [2B, E]
         };
         let z = z.to_kind(Kind::Float);
-        let shares = shares(&views.pictures, &views.weights);
+        let shares = shares(&views.samples, &views.weights);
         let halves = z.chunk(2, 0);
         let of_both = |term: fn(&Tensor, &Tensor) -> Tensor| term(&halves[0], &shares) + term(&halves[1], &shares);
         // The published code halves the variance term over the views, and sums the covariance term.

@@ -6,7 +6,7 @@
 use tch::nn::{Init, Path};
 use tch::{Kind, Tensor};
 
-use super::EncoderSpec;
+use super::ImageSpec;
 
 /// Channels after the reduction, at most.
 const WIDTH_MAX: i64 = 256;
@@ -49,7 +49,7 @@ struct Doubling {
 
 impl Decoder {
     /// The decoder of an encoder's maps; its variables, zero until initialised or loaded, are added below `path`.
-    pub fn new(path: &Path, spec: &EncoderSpec) -> Self {
+    pub fn new(path: &Path, spec: &ImageSpec) -> Self {
         let (inputs, mut side, px) = (spec.dim(), spec.map_side(), i64::from(spec.image_px));
         let path = path / "decoder";
         let zeros = |path: &Path, name: &str, shape: &[i64]| path.var(name, shape, Init::Const(0.0));

@@ -7,15 +7,16 @@ use std::f64::consts::TAU;
 use tch::nn::VarStore;
 use tch::{Kind, Tensor};
 
-use super::{ModelError, vit};
+use super::{ModelError, bert};
 use crate::rng::{self, Rng};
 
-/// Standard deviation of tokens that are learnt (Dosovitskiy et al. 2021, timm).
+/// Standard deviation of tokens that are learnt (Dosovitskiy et al. 2021, timm) and of BERT's matrices (Devlin et al. 2019,
+/// `initializer_range`).
 const TOKEN_STD: f64 = 0.02;
 
 /// Fills every variable of the store. Convolutions: normal with variance `2 / fan_out` (He et al. 2015, as timm's
 /// ResNet does). Matrices, and the convolution that cuts a picture into patches, which is one: uniform within
-/// `1 / sqrt(fan_in)`, as `torch.nn.Linear`. Tokens: normal, [`TOKEN_STD`]. Places of patches (`pos_embed`): sines and
+/// `1 / sqrt(fan_in)`, as `torch.nn.Linear`. Tokens, and every matrix of a BERT: normal, [`TOKEN_STD`]. Places of patches (`pos_embed`): sines and
 /// cosines (where we differ from timm, as MoCo v3 and MAE do: noise would have to be learnt away). Vectors: 1 for a norm's
 /// `weight`, 0 for a `bias`.
 pub fn initialise(variables: &VarStore, seed: u64) -> Result<(), ModelError> {
@@ -30,8 +31,8 @@ pub fn initialise(variables: &VarStore, seed: u64) -> Result<(), ModelError> {
                 uniforms(count, inputs * height * width, &mut rng)
             }
             [outputs, _, height, width] => normals((2.0 / (outputs * height * width) as f64).sqrt()),
-            [1, rows, dim] if name == "pos_embed" => vit::places((rows - 1).isqrt(), dim, 1),
             [_, _, _] => normals(TOKEN_STD),
+            [_, _] if bert::owns(&name) => normals(TOKEN_STD),
             [_, inputs] => uniforms(count, inputs, &mut rng),
             _ => vec![if name.ends_with("weight") { 1.0 } else { 0.0 }; count],
         };

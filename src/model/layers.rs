@@ -1,7 +1,7 @@
 //! Layers that encoders and the heads of objectives share. Their variables are zero until initialised or loaded.
 
+use tch::Tensor;
 use tch::nn::{Init, Path};
-use tch::{Kind, Tensor};
 
 /// LayerNorm's epsilon, timm's for a ViT.
 const EPSILON: f64 = 1e-6;
@@ -9,8 +9,8 @@ const EPSILON: f64 = 1e-6;
 /// A matrix and a bias.
 #[derive(Debug)]
 pub struct Dense {
-    weight: Tensor,
-    bias: Tensor,
+    pub(super) weight: Tensor,
+    pub(super) bias: Tensor,
 }
 
 impl Dense {
@@ -31,26 +31,33 @@ impl Dense {
 /// Layer normalisation over the last dimension (Ba et al. 2016).
 #[derive(Debug)]
 pub struct LayerNorm {
-    weight: Tensor,
-    bias: Tensor,
+    pub(super) weight: Tensor,
+    pub(super) bias: Tensor,
+    pub(super) epsilon: f64,
 }
 
 impl LayerNorm {
-    /// Over `dim` numbers.
+    /// Over `dim` numbers, with timm's epsilon.
     pub fn new(path: &Path, dim: i64) -> Self {
+        Self::with_epsilon(path, dim, EPSILON)
+    }
+
+    /// Over `dim` numbers.
+    pub fn with_epsilon(path: &Path, dim: i64, epsilon: f64) -> Self {
         Self {
             weight: path.var("weight", &[dim], Init::Const(1.0)),
             bias: path.var("bias", &[dim], Init::Const(0.0)),
+            epsilon,
         }
     }
 
-    /// [.., dim] to [.., dim], float32.
+    /// [.., dim] to [.., dim], in the kind of its weights: float32 where nobody cast them.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.to_kind(Kind::Float).layer_norm(
+        x.to_kind(self.weight.kind()).layer_norm(
             self.weight.size().as_slice(),
             Some(&self.weight),
             Some(&self.bias),
-            EPSILON,
+            self.epsilon,
             false,
         )
     }

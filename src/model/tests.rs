@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tch::nn::VarStore;
+use tch::{Device, nn};
 
 use super::*;
-use crate::sample::ImageTile;
+use crate::config::{LearningConfig, ObjectiveKind};
+use crate::sample::{Content, ImageTile};
 
-const TINY: EncoderSpec = EncoderSpec {
+const TINY: ImageSpec = ImageSpec {
     architecture: Architecture::ResnetTiny,
     image_px: 64,
 };
@@ -23,7 +25,7 @@ const ALL: [Architecture; 5] = [
     Architecture::VitSmall,
 ];
 
-fn store(spec: &EncoderSpec, seed: u64) -> VarStore {
+fn store(spec: &ImageSpec, seed: u64) -> VarStore {
     let variables = VarStore::new(Device::Cpu);
     spec.build(&variables.root());
     initialise(&variables, seed).unwrap();
@@ -47,7 +49,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
 #[test]
 fn exported_weights_load_into_another_network_and_give_the_same_bytes() {
     for architecture in ALL {
-        let spec = EncoderSpec { architecture, ..TINY };
+        let spec = ImageSpec { architecture, ..TINY };
         let bytes = weights::export(&store(&spec, 1)).unwrap();
         let other = store(&spec, 2);
         assert_ne!(weights::export(&other).unwrap(), bytes);
@@ -58,7 +60,7 @@ fn exported_weights_load_into_another_network_and_give_the_same_bytes() {
 
 #[test]
 fn weights_of_another_network_are_refused_and_change_nothing() {
-    let resnet18 = EncoderSpec {
+    let resnet18 = ImageSpec {
         architecture: Architecture::Resnet18,
         ..TINY
     };
@@ -95,9 +97,11 @@ fn first_weights_are_a_function_of_the_seed_and_spread_as_pytorch_spreads_them()
 
 #[test]
 fn an_embedding_has_unit_length_and_does_not_depend_on_its_neighbours() {
-    let embedder = Embedder::random(&TINY, 0, Device::Cpu).unwrap();
-    let pictures: Vec<_> = (0..7).map(|n| picture(40 + n, 64, u64::from(n))).collect();
-    let all: Vec<&ImageTile> = pictures.iter().collect();
+    let embedder = Embedder::random(&TINY.into(), None, 0, Device::Cpu).unwrap();
+    let pictures: Vec<_> = (0..7)
+        .map(|n| Content::Image(picture(40 + n, 64, u64::from(n))))
+        .collect();
+    let all: Vec<&Content> = pictures.iter().collect();
     let together = embedder.embed(&all).unwrap();
     assert_eq!(together.len(), 7 * embedder.dim());
     for (row, picture) in together.chunks(embedder.dim()).zip(&all) {
@@ -111,12 +115,12 @@ fn an_embedding_has_unit_length_and_does_not_depend_on_its_neighbours() {
 #[test]
 fn auto_is_tiny_on_the_cpu_and_resnet18_on_cuda() {
     let config = LearningConfig::default();
-    assert_eq!(EncoderSpec::resolve(&config, Device::Cpu), TINY);
-    let cuda = EncoderSpec {
+    assert_eq!(ImageSpec::resolve(&config, Device::Cpu), TINY);
+    let cuda = ImageSpec {
         architecture: Architecture::Resnet18,
         image_px: 224,
     };
-    assert_eq!(EncoderSpec::resolve(&config, Device::Cuda(0)), cuda);
+    assert_eq!(ImageSpec::resolve(&config, Device::Cuda(0)), cuda);
     let mae = LearningConfig {
         objective: ObjectiveKind::Mae,
         ..config
@@ -125,7 +129,7 @@ fn auto_is_tiny_on_the_cpu_and_resnet18_on_cuda() {
         (Device::Cpu, Architecture::VitTiny),
         (Device::Cuda(0), Architecture::VitSmall),
     ] {
-        assert_eq!(EncoderSpec::resolve(&mae, device).architecture, architecture);
+        assert_eq!(ImageSpec::resolve(&mae, device).architecture, architecture);
     }
 }
 
@@ -139,7 +143,7 @@ fn a_map_has_the_places_that_are_told_and_its_mean_is_the_features() {
         (Architecture::VitTiny, 64),
         (Architecture::VitTiny, 112),
     ] {
-        let spec = EncoderSpec {
+        let spec = ImageSpec {
             architecture,
             image_px: px,
         };
@@ -164,7 +168,7 @@ fn a_map_has_the_places_that_are_told_and_its_mean_is_the_features() {
 #[test]
 fn a_vit_tells_places_apart() {
     let _no_grad = tch::no_grad_guard();
-    let spec = EncoderSpec {
+    let spec = ImageSpec {
         architecture: Architecture::VitTiny,
         ..TINY
     };
@@ -182,7 +186,7 @@ fn a_vit_tells_places_apart() {
 }
 
 /// A folder with these weights and what `config.json` says of them.
-fn folder(spec: &EncoderSpec, weights: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> tempfile::TempDir {
+fn folder(spec: &ImageSpec, weights: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let mut config = spec.timm_config();
     change(&mut config);
@@ -193,14 +197,14 @@ fn folder(spec: &EncoderSpec, weights: &[u8], change: impl FnOnce(&mut serde_jso
 
 #[test]
 fn weights_to_continue_from_are_taken_whole_or_refused_with_a_reason() {
-    let resnet18 = EncoderSpec {
+    let resnet18 = ImageSpec {
         architecture: Architecture::Resnet18,
         ..TINY
     };
     let bytes = weights::export(&store(&TINY, 5)).unwrap();
     let fits = folder(&TINY, &bytes, |_| {});
     let variables = store(&TINY, 1);
-    Pretrained::read(fits.path(), &TINY)
+    Pretrained::read(fits.path(), &TINY.into())
         .unwrap()
         .load_into(&variables)
         .unwrap();
@@ -215,17 +219,17 @@ fn weights_to_continue_from_are_taken_whole_or_refused_with_a_reason() {
         .var("weight", &[10, 256], nn::Init::Const(0.0));
     initialise(&with_classifier, 5).unwrap();
     let classified = folder(&TINY, &weights::export(&with_classifier).unwrap(), |_| {});
-    Pretrained::read(classified.path(), &TINY)
+    Pretrained::read(classified.path(), &TINY.into())
         .unwrap()
         .load_into(&variables)
         .unwrap();
     assert_eq!(weights::export(&variables).unwrap(), bytes);
 
-    let larger = EncoderSpec {
+    let larger = ImageSpec {
         image_px: 96,
         architecture: Architecture::VitTiny,
     };
-    let vit = EncoderSpec { image_px: 64, ..larger };
+    let vit = ImageSpec { image_px: 64, ..larger };
     for (dir, spec, said) in [
         (&fits, &resnet18, "its norm is groupnorm1"),
         (
@@ -251,7 +255,7 @@ fn weights_to_continue_from_are_taken_whole_or_refused_with_a_reason() {
         (&folder(&TINY, b"rubbish", |_| {}), &TINY, "the network is ResnetTiny"),
         (&tempfile::tempdir().unwrap(), &TINY, "config.json"),
     ] {
-        let refused = Pretrained::read(dir.path(), spec).unwrap_err().to_string();
+        let refused = Pretrained::read(dir.path(), &(*spec).into()).unwrap_err().to_string();
         assert!(refused.contains(said), "{refused:?} does not say {said:?}");
         assert!(refused.contains("learning can not continue from"), "{refused:?}");
     }
@@ -266,19 +270,19 @@ fn timm_loads_the_weights_and_gives_the_same_embeddings() {
     };
     for spec in [
         TINY,
-        EncoderSpec {
+        ImageSpec {
             architecture: Architecture::Resnet18,
             image_px: 96,
         },
-        EncoderSpec {
+        ImageSpec {
             architecture: Architecture::Resnet50,
             image_px: 128,
         },
-        EncoderSpec {
+        ImageSpec {
             architecture: Architecture::VitTiny,
             image_px: 64,
         },
-        EncoderSpec {
+        ImageSpec {
             architecture: Architecture::VitSmall,
             image_px: 112,
         },
@@ -289,7 +293,8 @@ fn timm_loads_the_weights_and_gives_the_same_embeddings() {
         std::fs::write(dir.path().join("decoder.safetensors"), b"of no concern to timm").unwrap();
         let (pictures, files) = picture_files(dir.path());
         let theirs = run(&python, "timm_parity.py", dir.path(), &[], &files);
-        let embedder = Embedder::open(&spec, &bytes, Device::Cpu).unwrap();
+        let embedder = Embedder::open(&spec.into(), None, &bytes, Device::Cpu).unwrap();
+        let pictures: Vec<Content> = pictures.into_iter().map(Content::Image).collect();
         let ours = embedder.embed(&pictures.iter().collect::<Vec<_>>()).unwrap();
         agree(&ours, &theirs, &format!("{spec:?}"));
     }
@@ -305,14 +310,14 @@ fn weights_that_timm_saved_come_back_to_timm_as_they_were() {
     for (name, spec) in [
         (
             "resnet50_gn",
-            EncoderSpec {
+            ImageSpec {
                 architecture: Architecture::Resnet50,
                 image_px: 64,
             },
         ),
         (
             "vit_tiny_patch16_224",
-            EncoderSpec {
+            ImageSpec {
                 architecture: Architecture::VitTiny,
                 image_px: 224,
             },
@@ -322,12 +327,13 @@ fn weights_that_timm_saved_come_back_to_timm_as_they_were() {
         let (pictures, files) = picture_files(dir.path());
         let theirs = run(&python, "timm_save.py", dir.path(), &[name], &files);
         let variables = store(&spec, 1);
-        Pretrained::read(dir.path(), &spec)
+        Pretrained::read(dir.path(), &spec.into())
             .unwrap()
             .load_into(&variables)
             .unwrap();
         let bytes = weights::export(&variables).unwrap();
-        let embedder = Embedder::open(&spec, &bytes, Device::Cpu).unwrap();
+        let embedder = Embedder::open(&spec.into(), None, &bytes, Device::Cpu).unwrap();
+        let pictures: Vec<Content> = pictures.into_iter().map(Content::Image).collect();
         let ours = embedder.embed(&pictures.iter().collect::<Vec<_>>()).unwrap();
         agree(&ours, &theirs, name);
         let published = folder(&spec, &bytes, |_| {});

@@ -1,4 +1,4 @@
-//! Weights as safetensors bytes, under the names that timm gives them.
+//! Weights as safetensors bytes, under the names that timm and transformers give them.
 //! Invariant: loading compares every name, type and shape before it changes anything; the same weights give the same
 //! bytes.
 
@@ -39,19 +39,41 @@ pub fn load_into(variables: &VarStore, bytes: &[u8]) -> Result<(), ModelError> {
 /// As [`load_into`], but variables of the file whose names are to be `ignored` may be too many.
 pub fn load_known(variables: &VarStore, bytes: &[u8], ignored: impl Fn(&str) -> bool) -> Result<(), ModelError> {
     let file = SafeTensors::deserialize(bytes).map_err(unfit)?;
-    let pairs = pairs(variables, &file, ignored)?.0;
-    let _no_grad = tch::no_grad_guard();
-    for (mut variable, view) in pairs {
-        let shape = variable.size();
-        variable.f_copy_(&Tensor::from_slice(&floats_of(view.data())).f_view(shape.as_slice())?)?;
+    copy(pairs(variables, &file, ignored)?.0)
+}
+
+/// Loads those of the network's variables that the file has under names that are `wanted`, if it has all of these; whether it
+/// did.
+pub fn load_some(variables: &VarStore, bytes: &[u8], wanted: impl Fn(&str) -> bool) -> Result<bool, ModelError> {
+    let file = SafeTensors::deserialize(bytes).map_err(unfit)?;
+    let of_network: HashMap<String, Tensor> = variables
+        .variables()
+        .into_iter()
+        .filter(|(name, _)| wanted(name))
+        .collect();
+    let mut pairs = Vec::with_capacity(of_network.len());
+    for (name, variable) in of_network {
+        let Ok(view) = file.tensor(&name) else { return Ok(false) };
+        fits(&name, &variable, &view)?;
+        pairs.push((variable, view));
     }
-    Ok(())
+    copy(pairs)?;
+    Ok(true)
 }
 
 /// Whether [`load_known`] would load these bytes; which of their variables it would ignore.
 pub fn compare(variables: &VarStore, bytes: &[u8], ignored: impl Fn(&str) -> bool) -> Result<Vec<String>, ModelError> {
     let file = SafeTensors::deserialize(bytes).map_err(unfit)?;
     Ok(pairs(variables, &file, ignored)?.1)
+}
+
+fn copy(pairs: Vec<Pair<'_>>) -> Result<(), ModelError> {
+    let _no_grad = tch::no_grad_guard();
+    for (mut variable, view) in pairs {
+        let shape = variable.size();
+        variable.f_copy_(&Tensor::from_slice(&floats_of(view.data())).f_view(shape.as_slice())?)?;
+    }
+    Ok(())
 }
 
 /// A variable of a network, and its values in a file.
@@ -81,17 +103,23 @@ fn pairs<'a>(
         let view = file
             .tensor(&name)
             .map_err(|_| ModelError::Weights(format!("the file lacks `{name}`")))?;
-        let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
-        if view.dtype() != Dtype::F32 || shape != variable.size() {
-            return Err(ModelError::Weights(format!(
-                "`{name}` is {:?} {shape:?} in the file and F32 {:?} in the network",
-                view.dtype(),
-                variable.size()
-            )));
-        }
+        fits(&name, &variable, &view)?;
         pairs.push((variable, view));
     }
     Ok((pairs, left_out))
+}
+
+/// An error where the file's values are not of the variable's type or shape.
+fn fits(name: &str, variable: &Tensor, view: &TensorView<'_>) -> Result<(), ModelError> {
+    let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+    if view.dtype() == Dtype::F32 && shape == variable.size() {
+        return Ok(());
+    }
+    Err(ModelError::Weights(format!(
+        "`{name}` is {:?} {shape:?} in the file and F32 {:?} in the network",
+        view.dtype(),
+        variable.size()
+    )))
 }
 
 /// The tensor's values as little-endian float32, rows first whatever its layout in memory.

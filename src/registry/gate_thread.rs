@@ -15,12 +15,11 @@ use parking_lot::{Condvar, Mutex};
 use tch::Device;
 use tracing::{error, info, warn};
 
-use super::{Provenance, Published, Registry, RegistryError, VerdictRecord};
+use super::{Provenance, Published, Registry, RegistryError, VerdictRecord, Weights};
 use crate::clock::Clock;
 use crate::config::PublicationConfig;
 use crate::gate::{Gate, GateError, Incumbent, Network, Submission, Verdict};
 use crate::ids::StreamName;
-use crate::model::Decoders;
 use crate::replay::ReplayBuffer;
 
 /// How much the thread yields to others (0: not at all, 19: most): serving and learning go first.
@@ -80,9 +79,7 @@ struct Mailbox {
 /// Weights up for publication, as safetensors.
 struct Candidate {
     provenance: Provenance,
-    student: Vec<u8>,
-    teacher: Vec<u8>,
-    decoders: Option<Decoders>,
+    weights: Weights,
 }
 
 #[derive(Default)]
@@ -183,21 +180,15 @@ impl Drop for GateThread {
 }
 
 impl CandidateSlot {
-    /// Puts a candidate (its networks' weights as safetensors, and those of their decoders, if any) up for judgement, in
-    /// place of an older one of its stream that still waits. Never blocks on the disk or a tensor. False when the gate knows
-    /// no such stream.
-    pub fn put(&self, provenance: Provenance, student: Vec<u8>, teacher: Vec<u8>, decoders: Option<Decoders>) -> bool {
+    /// Puts a candidate up for judgement, in place of an older one of its stream that still waits. Never blocks on the disk or
+    /// a tensor. False when the gate knows no such stream.
+    pub fn put(&self, provenance: Provenance, weights: Weights) -> bool {
         let mut slots = self.0.slots.lock();
         let Some(slot) = slots.get_mut(&provenance.stream) else {
             return false;
         };
         slot.counters.candidates += 1;
-        let candidate = Candidate {
-            provenance,
-            student,
-            teacher,
-            decoders,
-        };
+        let candidate = Candidate { provenance, weights };
         if let Some(older) = slot.waiting.replace(candidate) {
             slot.counters.replaced += 1;
             info!(stream = %older.provenance.stream, step = older.provenance.step, "replaced a waiting candidate");
@@ -329,17 +320,13 @@ impl Court {
         record: &mut VerdictRecord,
     ) -> Result<Option<Published>, HearingError> {
         let registry = &self.stream.registry;
-        let Candidate {
-            provenance,
-            student,
-            teacher,
-            decoders,
-        } = candidate;
-        let staged = registry.stage(provenance, &student, &teacher, decoders.as_ref())?;
-        drop((student, teacher, decoders)); // From here on only what is on the disk counts.
+        let Candidate { provenance, weights } = candidate;
+        let staged = registry.stage(provenance, &weights)?;
+        drop(weights); // From here on only what is on the disk counts.
         let submission = Submission {
             step: staged.provenance().step,
             encoder: staged.provenance().encoder,
+            tokenizer: staged.tokenizer().cloned(),
             student: staged.weights(Network::Student)?,
             teacher: staged.weights(Network::Teacher)?,
         };
@@ -375,6 +362,7 @@ fn incumbent(published: &Published) -> Result<Incumbent, RegistryError> {
         generation: published.generation,
         step: published.manifest.provenance.step,
         encoder: published.manifest.provenance.encoder,
+        tokenizer: published.tokenizer()?,
         weights: published.weights()?,
     })
 }

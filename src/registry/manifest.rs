@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use serde::{Deserialize, Serialize};
 
@@ -141,7 +141,10 @@ impl Manifest {
             return Err(broken(format!("{MANIFEST_FILE} names no {MODEL_FILE}")));
         }
         // A name that leads elsewhere would have another file of the machine read.
-        let is_elsewhere = |name: &&String| Path::new(name).file_name().is_none_or(|file| file != name.as_str());
+        let is_elsewhere = |name: &&String| {
+            let mut parts = Path::new(name.as_str()).components();
+            name.is_empty() || !parts.all(|part| matches!(part, Component::Normal(_)))
+        };
         if let Some(name) = manifest.files.keys().find(is_elsewhere) {
             return Err(broken(format!(
                 "{MANIFEST_FILE} names `{name}`, which is no file of its folder"

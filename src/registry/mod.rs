@@ -9,6 +9,7 @@ mod gate_thread;
 pub mod layout;
 mod manifest;
 mod open;
+pub mod texts;
 mod verdicts;
 
 use std::collections::BTreeMap;
@@ -24,10 +25,12 @@ use crate::disk;
 use crate::durable::{self, DurableError};
 use crate::gate::{Accepted, Network};
 use crate::ids::{Generation, Space};
-use crate::model::Decoders;
+use crate::model::text::{Tokenizer, TokenizerError};
+use crate::model::{Decoders, EncoderSpec};
 pub use gate_thread::{CandidateSlot, GateCounters, GateStream, GateThread, OnVerdict};
 use layout::{Alias, CONFIG_FILE, DECODER_FILE, HIGH_WATER_FILE, MANIFEST_FILE, MODEL_FILE, VERDICTS_FILE, dir_name};
 pub use manifest::{FORMAT_VERSION, Manifest, Provenance};
+use texts::TOKENIZER_FILE;
 use verdicts::VerdictHistory;
 pub use verdicts::{VERDICTS_KEPT, VerdictRecord};
 
@@ -51,6 +54,9 @@ pub enum RegistryError {
         /// The staging folder.
         dir: PathBuf,
     },
+    /// The vocabulary beside a text model's weights can not be read.
+    #[error("the vocabulary of a generation can not be read: {0}")]
+    Tokenizer(#[from] TokenizerError),
     /// A published file changed after it was published.
     #[error("{} has changed since it was published; restart curiod, which sets the generation aside", path.display())]
     Changed {
@@ -83,6 +89,14 @@ impl Published {
         self.has_decoder().then(|| self.read(DECODER_FILE)).transpose()
     }
 
+    /// What texts are read with, checked likewise; None for a model of pictures.
+    pub fn tokenizer(&self) -> Result<Option<Tokenizer>, RegistryError> {
+        if !self.manifest.files.contains_key(TOKENIZER_FILE) {
+            return Ok(None);
+        }
+        Ok(Some(Tokenizer::parse(&self.read(TOKENIZER_FILE)?)?))
+    }
+
     /// Whether the generation can fill holes.
     pub fn has_decoder(&self) -> bool {
         self.manifest.files.contains_key(DECODER_FILE)
@@ -98,14 +112,33 @@ impl Published {
     }
 }
 
+/// What a candidate brings beside where it comes from; weights as safetensors.
+#[derive(Clone, Debug, Default)]
+pub struct Weights {
+    /// The student's.
+    pub student: Vec<u8>,
+    /// Its teacher's.
+    pub teacher: Vec<u8>,
+    /// Those of what says what is hidden, beside either.
+    pub decoders: Option<Decoders>,
+    /// What texts are read with.
+    pub tokenizer: Option<Tokenizer>,
+}
+
 /// A candidate's weights on disk, in a folder that nobody serves; removed when dropped.
 #[derive(Debug)]
 pub struct Staged {
     dir: PathBuf,
     provenance: Provenance,
+    tokenizer: Option<Tokenizer>,
 }
 
 impl Staged {
+    /// What texts are read with.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
     /// Where the weights come from.
     pub fn provenance(&self) -> &Provenance {
         &self.provenance
@@ -177,19 +210,17 @@ impl Registry {
 
     /// Puts a candidate's weights on disk, synced, where only the gate reads them; those of its decoders, if it has any,
     /// beside them.
-    pub fn stage(
-        &self,
-        provenance: Provenance,
-        student: &[u8],
-        teacher: &[u8],
-        decoders: Option<&Decoders>,
-    ) -> Result<Staged, RegistryError> {
+    pub fn stage(&self, provenance: Provenance, weights: &Weights) -> Result<Staged, RegistryError> {
         let dir = durable::temp_beside(&self.dir.join("candidate"));
         fs::create_dir(&dir).map_err(durable::failed("create", &dir))?;
-        let staged = Staged { dir, provenance };
-        durable::write_new(&staged.path_of(Network::Student), student)?;
-        durable::write_new(&staged.path_of(Network::Teacher), teacher)?;
-        if let Some(decoders) = decoders {
+        let staged = Staged {
+            dir,
+            provenance,
+            tokenizer: weights.tokenizer.clone(),
+        };
+        durable::write_new(&staged.path_of(Network::Student), &weights.student)?;
+        durable::write_new(&staged.path_of(Network::Teacher), &weights.teacher)?;
+        if let Some(decoders) = &weights.decoders {
             durable::write_new(&staged.decoder_path_of(Network::Student), &decoders.student)?;
             durable::write_new(&staged.decoder_path_of(Network::Teacher), &decoders.teacher)?;
         }
@@ -253,21 +284,33 @@ impl Registry {
         let (chosen, other) = (accepted.network(), accepted.network().other());
         fs::rename(staged.path_of(chosen), &model).map_err(durable::failed("rename", &model))?;
         fs::remove_file(staged.path_of(other)).map_err(durable::failed("remove", &staged.dir))?;
-        durable::write_new(&config, &pretty(&config, &staged.provenance.encoder.timm_config())?)?;
+        let encoder = &staged.provenance.encoder;
+        durable::write_new(&config, &pretty(&config, &encoder.config_json(staged.tokenizer()))?)?;
 
-        let mut named = vec![(MODEL_FILE, &model), (CONFIG_FILE, &config)];
+        let mut names = vec![MODEL_FILE, CONFIG_FILE];
         let decoder = staged.dir.join(DECODER_FILE);
         if staged.decoder_path_of(chosen).exists() {
             fs::rename(staged.decoder_path_of(chosen), &decoder).map_err(durable::failed("rename", &decoder))?;
             fs::remove_file(staged.decoder_path_of(other)).map_err(durable::failed("remove", &staged.dir))?;
-            named.push((DECODER_FILE, &decoder));
+            names.push(DECODER_FILE);
         }
-        let files = named
+        if let (EncoderSpec::Text(spec), Some(tokenizer)) = (encoder, staged.tokenizer()) {
+            for (name, bytes) in texts::files(spec, tokenizer) {
+                let path = staged.dir.join(name);
+                if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+                    fs::create_dir(folder).map_err(durable::failed("create", folder))?;
+                }
+                durable::write_new(&path, &bytes)?;
+                names.push(name);
+            }
+        }
+        let files = names
             .into_iter()
-            .map(|(name, path)| {
+            .map(|name| {
+                let path = staged.dir.join(name);
                 Ok((
                     name.to_owned(),
-                    manifest::hash_file(path).map_err(durable::failed("read", path))?,
+                    manifest::hash_file(&path).map_err(durable::failed("read", &path))?,
                 ))
             })
             .collect::<Result<BTreeMap<_, _>, DurableError>>()?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::{ScriptedClock, Timestamp};
 use crate::ids::SampleId;
-use crate::model::{Architecture, Decoders, EncoderSpec};
+use crate::model::{Architecture, Decoders, EncoderSpec, ImageSpec};
 use crate::rng;
 
 fn open(dir: &Path) -> Registry {
@@ -24,13 +24,20 @@ fn stage(registry: &Registry, step: u64, weights: &[u8]) -> Staged {
         step,
         watermark: SampleId(7),
         loss: Some(1.5),
-        encoder: EncoderSpec {
+        encoder: EncoderSpec::Image(ImageSpec {
             architecture: Architecture::ResnetTiny,
             image_px: 64,
-        },
+        }),
     };
     registry
-        .stage(provenance, weights, b"the teacher's weights", None)
+        .stage(
+            provenance,
+            &Weights {
+                student: weights.to_vec(),
+                teacher: b"the teacher's weights".to_vec(),
+                ..Weights::default()
+            },
+        )
         .unwrap()
 }
 
@@ -103,7 +110,15 @@ fn a_decoder_is_published_with_its_own_network_and_checked_at_every_reading() {
         teacher: b"paints for the teacher".to_vec(),
     };
     let staged = registry
-        .stage(provenance, b"student", b"teacher", Some(&decoders))
+        .stage(
+            provenance,
+            &Weights {
+                student: b"student".to_vec(),
+                teacher: b"teacher".to_vec(),
+                decoders: Some(decoders.clone()),
+                tokenizer: None,
+            },
+        )
         .unwrap();
     let accepted = Accepted::for_tests(Network::Teacher, b"teacher", true);
     let published = registry.publish(staged, accepted).unwrap();

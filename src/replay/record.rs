@@ -80,6 +80,7 @@ pub(super) struct SourceMeta {
     pub(super) path: Vec<u8>,
     pub(super) bytes: u64,
     pub(super) taken_at: Timestamp,
+    /// Whether its first samples are held out for the exam; of the others each record says it.
     pub(super) exam: bool,
     pub(super) totals: Totals,
 }
@@ -97,12 +98,12 @@ pub(super) struct Totals {
 }
 
 impl Totals {
-    /// The counts with one more source.
-    pub(super) fn with(self, samples: usize, exam: bool) -> Self {
+    /// The counts with one more source, of whose samples so many are held out for the exam.
+    pub(super) fn with(self, samples: usize, held_out: usize) -> Self {
         Self {
             sources: self.sources + 1,
             inserted: self.inserted + samples as u64,
-            inserted_training: self.inserted_training + if exam { 0 } else { samples as u64 },
+            inserted_training: self.inserted_training + samples.saturating_sub(held_out) as u64,
         }
     }
 

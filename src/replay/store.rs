@@ -14,7 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::curiosity::Priority;
 use crate::ids::{SampleId, SourceHash};
 use crate::limits::{EVICTED_IDS_MAX, FATES_MAX};
-use crate::sample::perceptual;
+use crate::sample::{self, perceptual};
 
 use super::catalogue::Catalogue;
 use super::cause::Cause;
@@ -228,8 +228,13 @@ impl Store {
             }
             return Ok(Inserted::Duplicate);
         }
-        let exam = source.hash.in_exam();
-        group.state.totals = group.state.totals.with(source.samples.len(), exam);
+        let held_out: Vec<bool> = source
+            .samples
+            .iter()
+            .map(|content| source.hash.holds_out(sample::Content::group_of(content)))
+            .collect();
+        let held_out_len = held_out.iter().filter(|held_out| **held_out).count();
+        group.state.totals = group.state.totals.with(held_out.len(), held_out_len);
         let meta = SourceMeta {
             first: SampleId(group.state.next_id),
             samples: source.samples.len() as u32,
@@ -237,15 +242,15 @@ impl Store {
             path: source.path,
             bytes: source.bytes,
             taken_at: source.taken_at,
-            exam,
+            exam: source.hash.in_exam(),
             totals: group.state.totals,
         };
-        for (id, content) in meta.ids().zip(&source.samples) {
+        for ((id, content), exam) in meta.ids().zip(&source.samples).zip(held_out) {
             let sample = SampleMeta {
                 id,
                 source: meta.hash,
                 taken_at: meta.taken_at,
-                exam: meta.exam,
+                exam,
             };
             if group.looks && !sample.exam {
                 group.hashes.insert(id.0, perceptual::of_encoded(content));

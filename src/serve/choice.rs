@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use super::encoder::{EncodeError, Encoder};
+use super::encoder::{EncodeError, Encoder, Inputs};
 use super::problem::{Kind, Problem};
 use super::stream::{Older, Served};
 use super::{AppState, StreamHandle, blocking};
 use crate::ids::{Generation, StreamName};
-use crate::model::Hole;
+use crate::model::{Guess, Hole};
 use crate::registry::Published;
 use crate::registry::layout::Alias;
-use crate::sample::ImageTile;
+use crate::sample::{ImageTile, Modality};
 
 /// A generation of a stream, as a request names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,15 +70,26 @@ impl Answering {
         }
     }
 
-    /// Embeddings of pictures, `[n, dim]`.
-    pub(super) async fn embed(&self, pictures: super::encoder::Pictures) -> Result<Vec<f32>, Problem> {
-        Ok(self.encoder().embed(pictures).await?)
+    /// Embeddings of samples, `[n, dim]`.
+    pub(super) async fn embed(&self, inputs: Inputs) -> Result<Vec<f32>, Problem> {
+        Ok(self.encoder().embed(inputs).await?)
+    }
+
+    /// What the model expects at each `[MASK]` of a text, the likeliest `most` first.
+    pub(super) async fn guess(&self, text: String, most: usize) -> Result<Vec<Vec<Guess>>, Problem> {
+        let published = self.published();
+        if !published.has_decoder() || published.manifest.provenance.encoder.modality() != Modality::Text {
+            let detail = format!("generation {} guesses no words", published.generation);
+            return Err(Problem::new(Kind::NoDecoder, detail).hint("ask a stream of texts"));
+        }
+        Ok(self.encoder().guess(text, most).await?)
     }
 
     /// The picture as the model sees it, with the middle painted from what is around it.
-    pub(super) async fn paint(&self, picture: super::encoder::Pictures) -> Result<ImageTile, Problem> {
+    pub(super) async fn paint(&self, picture: Inputs) -> Result<ImageTile, Problem> {
         let published = self.published();
-        if !published.has_decoder() {
+        let px = published.manifest.provenance.encoder.image_px();
+        if !published.has_decoder() || px == 0 {
             let detail = format!(
                 "generation {} was learnt by an objective that paints nothing",
                 published.generation
@@ -87,7 +98,7 @@ impl Answering {
                 "set `learning.objective = \"inpaint\"` for the stream, and ask a generation that it published",
             ));
         }
-        let hole = Hole::central(published.manifest.provenance.encoder.image_px);
+        let hole = Hole::central(px);
         Ok(self.encoder().paint(picture, hole).await?)
     }
 
@@ -113,6 +124,7 @@ impl From<EncodeError> for Problem {
     fn from(error: EncodeError) -> Self {
         match error {
             EncodeError::QueueFull => Self::new(Kind::QueueFull, error.to_string()).retry_after(1),
+            EncodeError::NotAsked(_) => Self::new(Kind::Unprocessable, error.to_string()),
             EncodeError::Failed(_) => Self::new(Kind::EncoderFailed, error.to_string())
                 .hint("it is being restarted; the log says more")
                 .retry_after(2),

@@ -17,8 +17,8 @@ use tracing::{error, info};
 
 use super::follow::Follower;
 use crate::limits::{ENCODE_PASS_PIXELS_MAX, ENCODE_QUEUE_MAX};
-use crate::model::{Embedder, Hole};
-use crate::sample::ImageTile;
+use crate::model::{Embedder, Guess, Hole, ModelError};
+use crate::sample::{Content, ImageTile};
 use crate::torch;
 
 /// How often an idle thread looks whether the buffer has changed.
@@ -38,6 +38,9 @@ pub enum EncodeError {
     /// As many queries are waiting as may.
     #[error("{ENCODE_QUEUE_MAX} requests are waiting for the encoder")]
     QueueFull,
+    /// The question is none, and why.
+    #[error("{0}")]
+    NotAsked(String),
     /// The encoder failed, and why.
     #[error("the encoder failed: {0}")]
     Failed(String),
@@ -69,8 +72,8 @@ pub struct EncoderSetup {
     pub name: String,
     /// Opens the network from the published bytes; asked again after a failure.
     pub open: Box<dyn Fn() -> Result<Embedder, WorkError> + Send>,
-    /// Pixels of a side of what the network sees.
-    pub image_px: u32,
+    /// Numbers that the network is shown of one sample: pixels, or tokens.
+    pub input_len: usize,
     /// Threads of one operation.
     pub threads: usize,
     /// Keeps an index level with the buffer, for a generation that has one.
@@ -79,38 +82,47 @@ pub struct EncoderSetup {
     pub on_covered: Box<dyn FnOnce() + Send>,
 }
 
-/// Pictures to embed, and the room in memory that they were granted: given back when they are gone.
-pub struct Pictures {
-    /// The pictures.
-    pub tiles: Vec<ImageTile>,
+/// Samples to embed, and the room in memory that they were granted: given back when they are gone.
+pub struct Inputs {
+    /// The samples.
+    pub contents: Vec<Content>,
     /// Their room, where it is counted.
     pub room: Option<OwnedSemaphorePermit>,
 }
 
-impl From<Vec<ImageTile>> for Pictures {
-    fn from(tiles: Vec<ImageTile>) -> Self {
-        Self { tiles, room: None }
+impl From<Vec<Content>> for Inputs {
+    fn from(contents: Vec<Content>) -> Self {
+        Self { contents, room: None }
     }
 }
 
 /// What waits for the thread.
 enum Work {
-    /// Pictures for their embeddings.
+    /// Samples for their embeddings.
     Embed(Job),
+    /// A text whose hidden words are to be guessed.
+    Guess(Guessing),
     /// A picture whose hole is to be filled.
     Paint(Painting),
 }
 
 /// A picture with a hole, and its room in memory.
 struct Painting {
-    picture: Pictures,
+    picture: Inputs,
     hole: Hole,
     reply: oneshot::Sender<Result<ImageTile, EncodeError>>,
 }
 
-/// Pictures that wait for their embeddings.
+/// A text with hidden words.
+struct Guessing {
+    text: String,
+    most: usize,
+    reply: oneshot::Sender<Result<Vec<Vec<Guess>>, EncodeError>>,
+}
+
+/// Samples that wait for their embeddings.
 struct Job {
-    tiles: Vec<ImageTile>,
+    contents: Vec<Content>,
     _room: Option<OwnedSemaphorePermit>,
     reply: oneshot::Sender<Result<Vec<f32>, EncodeError>>,
 }
@@ -120,12 +132,12 @@ impl Encoder {
     pub fn start(setup: EncoderSetup) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (jobs, received) = bounded(ENCODE_QUEUE_MAX);
         let failure = Arc::new(Mutex::new(None));
-        let pixels = (setup.image_px as usize).pow(2).max(1);
+        let numbers = setup.input_len.max(1);
         let mut worker = Worker {
             name: setup.name.clone(),
             open: setup.open,
             threads: setup.threads,
-            pass: (ENCODE_PASS_PIXELS_MAX / pixels).clamp(1, 64),
+            pass: (ENCODE_PASS_PIXELS_MAX / numbers).clamp(1, 64),
             jobs: received,
             follower: setup.follower,
             on_covered: Some(setup.on_covered),
@@ -137,20 +149,28 @@ impl Encoder {
         Ok((Self { jobs, failure }, thread))
     }
 
-    /// Embeddings of these pictures, `[tiles.len(), dim]`, each of unit length. Dropping the future takes the query back.
-    pub async fn embed(&self, pictures: impl Into<Pictures>) -> Result<Vec<f32>, EncodeError> {
+    /// Embeddings of these samples, `[contents.len(), dim]`, each of unit length. Dropping the future takes the query back.
+    pub async fn embed(&self, inputs: impl Into<Inputs>) -> Result<Vec<f32>, EncodeError> {
         let (reply, answer) = oneshot::channel();
-        let Pictures { tiles, room: _room } = pictures.into();
-        self.hand_in(Work::Embed(Job { tiles, _room, reply }))?;
+        let Inputs { contents, room: _room } = inputs.into();
+        self.hand_in(Work::Embed(Job { contents, _room, reply }))?;
         answer.await.unwrap_or_else(|_| Err(self.lost()))
     }
 
     /// The first of these pictures as the network sees it, the hole filled with what the network expects there. Dropping the
     /// future takes the query back. An error where the network has no decoder.
-    pub async fn paint(&self, picture: impl Into<Pictures>, hole: Hole) -> Result<ImageTile, EncodeError> {
+    pub async fn paint(&self, picture: impl Into<Inputs>, hole: Hole) -> Result<ImageTile, EncodeError> {
         let (reply, answer) = oneshot::channel();
         let picture = picture.into();
         self.hand_in(Work::Paint(Painting { picture, hole, reply }))?;
+        answer.await.unwrap_or_else(|_| Err(self.lost()))
+    }
+
+    /// What the network expects at each `[MASK]` of a text, the likeliest `most` first. Dropping the future takes the query back.
+    /// An error where the network guesses no words, or none is hidden.
+    pub async fn guess(&self, text: String, most: usize) -> Result<Vec<Vec<Guess>>, EncodeError> {
+        let (reply, answer) = oneshot::channel();
+        self.hand_in(Work::Guess(Guessing { text, most, reply }))?;
         answer.await.unwrap_or_else(|_| Err(self.lost()))
     }
 
@@ -283,11 +303,15 @@ impl Worker {
                     self.paint(embedder, painting);
                     return jobs;
                 }
+                Some(Work::Guess(guessing)) => {
+                    self.guess(embedder, guessing);
+                    return jobs;
+                }
                 None => return jobs,
             }
             jobs.retain(|job| !job.reply.is_closed());
-            let pictures: usize = jobs.iter().map(|job| job.tiles.len()).sum();
-            if pictures >= self.pass {
+            let samples: usize = jobs.iter().map(|job| job.contents.len()).sum();
+            if samples >= self.pass {
                 return jobs;
             }
             next = self.jobs.try_recv().ok();
@@ -295,31 +319,22 @@ impl Worker {
     }
 
     fn paint(&self, embedder: &Embedder, painting: Painting) {
-        if painting.reply.is_closed() {
-            return;
-        }
-        let filled = || match painting.picture.tiles.first() {
-            Some(tile) => embedder.fill(tile, painting.hole).map_err(|error| error.to_string()),
-            None => Ok(None),
-        };
-        let answer = match catch_unwind(AssertUnwindSafe(filled)) {
-            Ok(Ok(Some(tile))) => Ok(tile),
-            Ok(Ok(None)) => Err("it has nothing to paint with".to_owned()),
-            Ok(Err(error)) => Err(error),
-            Err(panic) => {
-                let why = EncodeError::Failed(panicked(&*panic));
-                let _ = painting.reply.send(Err(why));
-                resume_unwind(panic)
-            }
-        };
-        // A caller that has gone meanwhile needs no answer.
-        let _ = painting.reply.send(answer.map_err(EncodeError::Failed));
+        let Painting { picture, hole, reply } = painting;
+        said(reply, || match picture.contents.first() {
+            Some(Content::Image(tile)) => embedder.fill(tile, hole),
+            _ => Ok(None),
+        });
+    }
+
+    fn guess(&self, embedder: &Embedder, guessing: Guessing) {
+        let Guessing { text, most, reply } = guessing;
+        said(reply, || embedder.guess(&text, most));
     }
 
     fn answer(&self, embedder: &Embedder, jobs: Vec<Job>) {
-        let tiles: Vec<&ImageTile> = jobs.iter().flat_map(|job| &job.tiles).collect();
-        let mut embeddings = Vec::with_capacity(tiles.len() * embedder.dim());
-        for pass in tiles.chunks(self.pass) {
+        let contents: Vec<&Content> = jobs.iter().flat_map(|job| &job.contents).collect();
+        let mut embeddings = Vec::with_capacity(contents.len() * embedder.dim());
+        for pass in contents.chunks(self.pass) {
             if jobs.iter().all(|job| job.reply.is_closed()) {
                 return;
             }
@@ -345,7 +360,7 @@ impl Worker {
         }
         let mut rest = embeddings.as_slice();
         for job in jobs {
-            let (own, others) = rest.split_at(job.tiles.len() * embedder.dim());
+            let (own, others) = rest.split_at(job.contents.len() * embedder.dim());
             rest = others;
             // A caller that has gone meanwhile needs no answer.
             let _ = job.reply.send(Ok(own.to_vec()));
@@ -363,11 +378,33 @@ impl Worker {
                 Ok(Work::Paint(painting)) => {
                     let _ = painting.reply.send(Err(EncodeError::Failed(why.to_owned())));
                 }
+                Ok(Work::Guess(guessing)) => {
+                    let _ = guessing.reply.send(Err(EncodeError::Failed(why.to_owned())));
+                }
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
                 Err(RecvTimeoutError::Disconnected) => return Err(Abandoned),
             }
         }
     }
+}
+
+/// Answers with what the network says of something hidden, unless the caller has gone; a panic is told, and goes on.
+fn said<T>(reply: oneshot::Sender<Result<T, EncodeError>>, says: impl FnOnce() -> Result<Option<T>, ModelError>) {
+    if reply.is_closed() {
+        return;
+    }
+    let answer = match catch_unwind(AssertUnwindSafe(says)) {
+        Ok(Ok(Some(answer))) => Ok(answer),
+        Ok(Ok(None)) => Err(EncodeError::Failed("it says nothing of what is hidden".to_owned())),
+        Ok(Err(error @ ModelError::NothingHidden)) => Err(EncodeError::NotAsked(error.to_string())),
+        Ok(Err(error)) => Err(EncodeError::Failed(error.to_string())),
+        Err(panic) => {
+            let _ = reply.send(Err(EncodeError::Failed(panicked(&*panic))));
+            resume_unwind(panic)
+        }
+    };
+    // A caller that has gone meanwhile needs no answer.
+    let _ = reply.send(answer);
 }
 
 /// How a pass failed.

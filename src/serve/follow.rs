@@ -65,13 +65,13 @@ impl Follower {
             return Ok(false);
         };
         let mut held = Vec::with_capacity(ids.len());
-        let mut tiles = Vec::with_capacity(ids.len());
+        let mut contents = Vec::with_capacity(ids.len());
         for (id, content) in ids.iter().zip(self.replay.read_many(&ids)?) {
             // One that is gone was evicted since, or found damaged and named by the buffer.
             match content.map(|bytes| Content::decode(&bytes)) {
-                Some(Ok(Content::Image(tile))) => {
+                Some(Ok(content)) => {
                     held.push(*id);
-                    tiles.push(tile);
+                    contents.push(content);
                 }
                 Some(Err(error)) => {
                     warn!(sample = %id, %error,
@@ -81,7 +81,7 @@ impl Follower {
                 None => {}
             }
         }
-        let embeddings = embedder.embed(&tiles.iter().collect::<Vec<_>>())?;
+        let embeddings = embedder.embed(&contents.iter().collect::<Vec<_>>())?;
         self.index.add(&held, &embeddings);
         self.covered_below.store(last.0 + 1, Ordering::Relaxed);
         self.reached_the_end |= ids.len() < max;

@@ -10,8 +10,9 @@ use serde::Deserialize;
 
 use super::body::{self, Asked, PictureFile};
 use super::choice;
+use super::contents;
 use super::problem::{Kind, Problem};
-use super::query::{decode, signed};
+use super::query::signed;
 use super::read::png;
 use super::{AppState, blocking};
 
@@ -43,8 +44,8 @@ pub(super) async fn inpaint(State(state): State<Arc<AppState>>, request: Request
         .image
         .ok_or_else(|| Problem::new(Kind::Unprocessable, "the request brings no picture").hint("`image` is base64"))?;
     let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
-    let tiles = decode(&state, &handle, &model, vec![picture]).await?;
-    let painted = model.paint(tiles).await?;
+    let inputs = contents::read(&state, &handle, &model, vec![picture], Vec::new()).await?;
+    let painted = model.paint(inputs).await?;
     let png = blocking(move || png(&painted))
         .await?
         .map_err(|error| Problem::new(Kind::Internal, format!("failed to write the painted picture: {error}")))?;

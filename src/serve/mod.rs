@@ -6,9 +6,11 @@
 mod answers;
 mod body;
 mod choice;
+mod contents;
 mod dashboard;
 mod encoder;
 mod events;
+mod fill;
 mod follow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -51,8 +53,7 @@ use crate::ingest::Quarantine;
 use crate::limits::{EVENT_CLIENTS_MAX, QUERY_DECODES_MAX, REQUESTS_BYTES_MAX};
 use crate::registry::Registry;
 use crate::replay::ReplayBuffer;
-use crate::sample::Modality;
-use crate::sample::image::ImageLimits;
+use crate::sample::{Cutting, Modality};
 use crate::status::Status;
 use metrics::HttpMetrics;
 use problem::{Kind, Problem};
@@ -69,8 +70,8 @@ pub struct StreamHandle {
     pub serving: Arc<StreamServing>,
     /// Its rejected files.
     pub quarantine: Quarantine,
-    /// Bounds of a picture in a query: those of its ingest.
-    pub image_limits: ImageLimits,
+    /// How a file in a query is read: as by its ingest.
+    pub cutting: Cutting,
     /// Looks at what works on the stream beside its serving. Waits for nothing, not even for a reload.
     pub failures: Box<dyn Fn() -> PartFailures + Send + Sync>,
 }
@@ -165,6 +166,7 @@ fn routes() -> Vec<Route> {
         ("/api/v1/models/{stream}/{generation}", &["get"], get(read::model)),
         ("/api/v1/samples/{id}", &["get"], get(read::sample)),
         ("/api/v1/samples/{id}/picture", &["get"], get(read::picture)),
+        ("/api/v1/samples/{id}/text", &["get"], get(read::text)),
         ("/api/v1/quarantine", &["get"], get(quarantine::list)),
         ("/api/v1/quarantine/retry", &["post"], post(quarantine::retry)),
         ("/api/v1/quarantine/drop", &["post"], post(quarantine::forget)),
@@ -173,6 +175,7 @@ fn routes() -> Vec<Route> {
         ("/api/v1/search", &["post"], post(query::search)),
         ("/api/v1/novelty", &["post"], post(query::novelty)),
         ("/api/v1/inpaint", &["post"], post(inpaint::inpaint)),
+        ("/api/v1/fill", &["post"], post(fill::fill)),
     ]
 }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::answers::{Alive, HandledAnswer, Models, Quarantined, Ready, Sample, StreamModels, StreamsAnswer};
 use super::events::Event;
+use super::fill::{FillRequest, Filled};
 use super::inpaint::InpaintRequest;
 use super::problem::{Kind, Problem};
 use super::quarantine::QuarantineRequest;
@@ -188,6 +189,14 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         &problems,
         types,
     );
+    get(
+        "/api/v1/samples/{id}/text",
+        "A passage of text as it is kept.",
+        vec![id(), of_stream()],
+        text("text/plain"),
+        &problems,
+        types,
+    );
     let answer = content::<Vec<Quarantined>>(types);
     let all_or_one = parameter("query", "stream", "Of this stream alone.", json!({ "type": "string" }));
     get(
@@ -239,13 +248,13 @@ fn paths(types: &mut SchemaGenerator) -> Value {
     }
     paths.insert(
         "/api/v1/embed".to_owned(),
-        asked::<EmbedRequest, Embeddings>(types, "embed", "Embeddings of pictures."),
+        asked::<EmbedRequest, Embeddings>(types, "embed", "Embeddings of pictures or texts."),
     );
     paths.insert(
         "/api/v1/search".to_owned(),
-        asked::<SearchRequest, Hits>(types, "search", "The samples most like a picture or a sample."),
+        asked::<SearchRequest, Hits>(types, "search", "The samples most like a picture, a text or a sample."),
     );
-    let summary = "How new pictures are, or which samples are the most novel.";
+    let summary = "How new pictures or texts are, or which samples are the most novel.";
     paths.insert(
         "/api/v1/novelty".to_owned(),
         asked::<NoveltyRequest, Novelties>(types, "novelty", summary),
@@ -256,6 +265,17 @@ fn paths(types: &mut SchemaGenerator) -> Value {
     paths.insert(
         "/api/v1/inpaint".to_owned(),
         asked_for::<InpaintRequest>(types, "inpaint", summary, png, &problems),
+    );
+    let answer = content::<Filled>(types);
+    paths.insert(
+        "/api/v1/fill".to_owned(),
+        asked_for::<FillRequest>(
+            types,
+            "fill",
+            "The words a model expects where a text hides them.",
+            answer,
+            &problems,
+        ),
     );
     Value::Object(paths)
 }

@@ -12,14 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{self, Asked, PictureFile};
 use super::choice::{self, Answering};
-use super::encoder::Pictures;
+use super::contents;
 use super::novelty::{NEIGHBOURS, mean_distance, most_novel};
 use super::problem::{Kind, Problem};
 use super::stream::Served;
 use super::{AppState, StreamHandle, blocking};
 use crate::ids::{Generation, SampleId, Space};
 use crate::limits::SEARCH_HITS_MAX;
-use crate::sample::image;
 
 /// Hits searched beyond those asked for, to stand in for samples evicted a moment ago.
 const SPARE_HITS: usize = 16;
@@ -38,9 +37,12 @@ pub(super) struct EmbedRequest {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     images: Vec<PictureFile>,
+    /// Texts, of a stream of texts; the network sees the first tokens of each.
+    #[serde(default)]
+    texts: Vec<String>,
 }
 
-/// What `search` is asked: the neighbours of a picture or of a sample.
+/// What `search` is asked: the neighbours of a picture, a text or a sample.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchRequest {
@@ -49,6 +51,8 @@ pub(super) struct SearchRequest {
     /// A picture's file in base64.
     #[schemars(with = "Option<String>")]
     image: Option<PictureFile>,
+    /// Or a text.
+    text: Option<String>,
     /// Or a sample; it is not among its own neighbours.
     #[schemars(with = "Option<u64>")]
     id: Option<SampleId>,
@@ -57,7 +61,7 @@ pub(super) struct SearchRequest {
     k: usize,
 }
 
-/// What `novelty` is asked: how new pictures are, or which samples are the newest.
+/// What `novelty` is asked: how new pictures or texts are, or which samples are the newest.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoveltyRequest {
@@ -67,6 +71,9 @@ pub(super) struct NoveltyRequest {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     images: Vec<PictureFile>,
+    /// Or texts.
+    #[serde(default)]
+    texts: Vec<String>,
     /// Or how many of the most novel samples, 1 to 1,000.
     top: Option<usize>,
 }
@@ -109,7 +116,7 @@ pub(super) struct Embeddings {
     space: Space,
     /// Numbers of a vector.
     dim: usize,
-    /// A vector of unit length for each picture, in their order.
+    /// A vector of unit length for each picture and each text, in their order.
     embeddings: Vec<Vec<f32>>,
 }
 
@@ -144,7 +151,7 @@ pub(super) struct Novelties {
     /// Its space; vectors of two spaces are never to be compared.
     #[schemars(with = "String")]
     space: Space,
-    /// One for each picture in their order; or the most novel samples, the farthest first.
+    /// One for each picture and each text in their order; or the most novel samples, the farthest first.
     results: Vec<Novelty>,
 }
 
@@ -175,14 +182,13 @@ pub(super) struct Found {
 /// `POST /api/v1/embed`.
 pub(super) async fn embed(State(state): State<Arc<AppState>>, request: Request) -> Result<Response, Problem> {
     let (asked, _permit) = body::read::<EmbedRequest>(&state, request).await?;
-    if asked.images.is_empty() {
-        return Err(
-            Problem::new(Kind::Unprocessable, "the request brings no picture").hint("`images` is a list of base64")
-        );
+    if asked.images.is_empty() && asked.texts.is_empty() {
+        return Err(Problem::new(Kind::Unprocessable, "the request brings nothing to embed")
+            .hint("`images` is a list of base64, `texts` a list of texts"));
     }
     let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
-    let tiles = decode(&state, &handle, &model, asked.images).await?;
-    let rows = model.embed(tiles).await?;
+    let inputs = contents::read(&state, &handle, &model, asked.images, asked.texts).await?;
+    let rows = model.embed(inputs).await?;
     let dim = model.dim();
     let answer = Embeddings {
         generation: model.published().generation,
@@ -204,17 +210,21 @@ pub(super) async fn search(State(state): State<Arc<AppState>>, request: Request)
     }
     let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
     let served = Arc::clone(model.searchable()?);
-    let query = match (asked.image, asked.id) {
-        (Some(picture), None) => {
-            let tiles = decode(&state, &handle, &model, vec![picture]).await?;
-            model.embed(tiles).await?
+    let query = match (asked.image, asked.text, asked.id) {
+        (Some(picture), None, None) => {
+            let inputs = contents::read(&state, &handle, &model, vec![picture], Vec::new()).await?;
+            model.embed(inputs).await?
         }
-        (None, Some(id)) => served
+        (None, Some(text), None) => {
+            let inputs = contents::read(&state, &handle, &model, Vec::new(), vec![text]).await?;
+            model.embed(inputs).await?
+        }
+        (None, None, Some(id)) => served
             .index
             .embedding(id)
             .ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no sample {id} in the index")))?,
         _ => {
-            let detail = "a search is for one picture (`image`) or for one sample (`id`)";
+            let detail = "a search is for one picture (`image`), one text (`text`) or one sample (`id`)";
             return Err(Problem::new(Kind::Unprocessable, detail));
         }
     };
@@ -233,23 +243,24 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
     let (asked, _permit) = body::read::<NoveltyRequest>(&state, request).await?;
     let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
     let served = Arc::clone(model.searchable()?);
-    let results = match (asked.images, asked.top) {
-        (pictures, None) if !pictures.is_empty() => {
-            let tiles = decode(&state, &handle, &model, pictures).await?;
-            let queries = model.embed(tiles).await?;
+    let brings_none = asked.images.is_empty() && asked.texts.is_empty();
+    let results = match asked.top {
+        None if !brings_none => {
+            let inputs = contents::read(&state, &handle, &model, asked.images, asked.texts).await?;
+            let queries = model.embed(inputs).await?;
             blocking(move || novelty_of(&served, &queries)).await?
         }
-        (pictures, Some(top)) if pictures.is_empty() && (1..=SEARCH_HITS_MAX).contains(&top) => {
+        Some(top) if brings_none && (1..=SEARCH_HITS_MAX).contains(&top) => {
             most_novel_named(handle, served, top).await?
         }
-        (pictures, Some(_)) if pictures.is_empty() => {
+        Some(_) if brings_none => {
             return Err(Problem::new(
                 Kind::Unprocessable,
                 format!("`top` may be 1 to {SEARCH_HITS_MAX}"),
             ));
         }
         _ => {
-            let detail = "novelty is asked of pictures (`images`) or of the samples held (`top`)";
+            let detail = "novelty is asked of pictures (`images`), of texts (`texts`) or of the samples held (`top`)";
             return Err(Problem::new(Kind::Unprocessable, detail));
         }
     };
@@ -259,47 +270,6 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
         results,
     };
     Ok(signed(&model, Json(answer)))
-}
-
-/// Decodes pictures as ingest does, so that a file gives the vector that its sample has.
-pub(super) async fn decode(
-    state: &AppState,
-    handle: &StreamHandle,
-    model: &Answering,
-    pictures: Vec<PictureFile>,
-) -> Result<Pictures, Problem> {
-    body::too_many(state, pictures.len())?;
-    let (limits, image_px) = (
-        handle.image_limits,
-        model.published().manifest.provenance.encoder.image_px,
-    );
-    // A kept picture is up to twice as long as it is wide.
-    let room = body::room(state, pictures.len() * 6 * (image_px as usize).pow(2))?;
-    let mut tiles = Vec::with_capacity(pictures.len());
-    for (item, picture) in pictures.into_iter().enumerate() {
-        // A large picture takes much more room than its file: few are decoded at once. The semaphore is never closed. The
-        // permit goes with the work, which goes on when the client hangs up.
-        let permit = Arc::clone(&state.decodes).acquire_owned().await;
-        let decoded = blocking(move || {
-            let _permit = permit;
-            let header = image::probe(&picture.0, &limits)?;
-            let _turn = image::turn(header.peak_bytes);
-            image::decode(&picture.0, &limits, image_px)
-        })
-        .await?;
-        tiles.push(decoded.map_err(|rejection| {
-            let mut problem = Problem::new(
-                Kind::Unprocessable,
-                format!("picture {item} was refused: {}", rejection.detail),
-            );
-            problem.reason = Some(rejection.reason.as_str().to_owned());
-            problem.item(item)
-        })?);
-    }
-    Ok(Pictures {
-        tiles,
-        room: Some(room),
-    })
 }
 
 fn neighbours(handle: &StreamHandle, served: &Served, query: &[f32], k: usize, own: Option<SampleId>) -> Vec<NamedHit> {

@@ -168,26 +168,44 @@ pub(super) async fn sample(State(state): App, Path(id): Path<String>, uri: Uri) 
     Ok(Json(answer).into_response())
 }
 
+/// A sample's content, as it is kept.
+fn content(replay: &ReplayBuffer, id: SampleId) -> Result<Content, Problem> {
+    let failed =
+        |error: &dyn std::fmt::Display| Problem::new(Kind::Internal, format!("failed to read sample {id}: {error}"));
+    let bytes = replay.read(id).map_err(|error| failed(&error))?;
+    Content::decode(&bytes.ok_or_else(|| no_sample(replay, id))?).map_err(|error| failed(&error))
+}
+
 /// `GET /api/v1/samples/{id}/picture`: as it is kept, as PNG.
 pub(super) async fn picture(State(state): App, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
     let (_, handle, id) = named_sample(&state, &id, &uri)?;
-    let png = blocking(move || {
-        let failed = |error: &dyn std::fmt::Display| {
-            Problem::new(Kind::Internal, format!("failed to read sample {id}: {error}"))
-        };
-        let bytes = handle
-            .replay
-            .read(id)
-            .map_err(|error| failed(&error))?
-            .ok_or_else(|| no_sample(&handle.replay, id))?;
-        let Content::Image(tile) = Content::decode(&bytes).map_err(|error| failed(&error))?;
-        png(&tile).map_err(|error| failed(&error))
+    let png = blocking(move || match content(&handle.replay, id)? {
+        Content::Image(tile) => {
+            png(&tile).map_err(|error| Problem::new(Kind::Internal, format!("failed to write sample {id}: {error}")))
+        }
+        _ => Err(Problem::new(Kind::NotFound, format!("sample {id} is no picture")).hint("ask for its /text")),
     });
     let headers = [
         (header::CONTENT_TYPE, "image/png"),
         (header::CACHE_CONTROL, "private, max-age=300"),
     ];
     Ok((headers, png.await??).into_response())
+}
+
+/// `GET /api/v1/samples/{id}/text`: the passage, as it is kept.
+pub(super) async fn text(State(state): App, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+    let (_, handle, id) = named_sample(&state, &id, &uri)?;
+    let said = blocking(move || match content(&handle.replay, id)? {
+        Content::Text(passage) => Ok(passage.text),
+        _ => Err(Problem::new(Kind::NotFound, format!("sample {id} is no text")).hint("ask for its /picture")),
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        // Whatever it says, nobody's browser shall run it.
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "private, max-age=300"),
+    ];
+    Ok((headers, said.await??).into_response())
 }
 
 /// The picture as a PNG.

@@ -300,16 +300,17 @@ impl Inner {
         let (source, device) = (published.clone(), self.setup.device);
         let spec = source.manifest.provenance.encoder;
         let open = move || -> Result<Embedder, WorkError> {
-            let embedder = Embedder::open(&spec, &source.weights()?, device)?;
+            let tokenizer = source.tokenizer()?;
+            let embedder = Embedder::open(&spec, tokenizer.as_ref(), &source.weights()?, device)?;
             Ok(match source.decoder()? {
-                Some(decoder) => embedder.with_decoder(&spec, &decoder)?,
+                Some(decoder) => embedder.with_decoder(&decoder)?,
                 None => embedder,
             })
         };
         let (encoder, thread) = Encoder::start(EncoderSetup {
             name: format!("encoder-{}-{}", self.setup.stream, published.generation),
             open: Box::new(open),
-            image_px: spec.image_px,
+            input_len: spec.input_len(),
             threads: self.setup.threads,
             follower,
             on_covered,

@@ -88,6 +88,23 @@ impl Site {
         site
     }
 
+    /// A place for a daemon whose one stream, `texts`, is of texts and learns in small steps.
+    pub(crate) fn of_texts() -> Self {
+        let site = Self::new();
+        let file = site.path("curiod.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text.replace(
+            "name = \"pictures\"\nmodality = \"image\"",
+            "name = \"texts\"\nmodality = \"text\"",
+        );
+        let text = text.replace(
+            "[learning]\n",
+            "[learning]\nvocab_size = 600\nvocab_bytes = 2000\ntokens_max = 32\n",
+        );
+        fs::write(file, text).unwrap();
+        site
+    }
+
     /// Writes the configuration.
     pub(crate) fn configure(&self, more: &str) {
         let text = format!(
@@ -231,12 +248,12 @@ impl Site {
             .then(|| serde_json::from_slice(&output.stdout).unwrap())
     }
 
-    /// The status of the stream `pictures`.
+    /// The status of the stream `pictures`, or of that of texts.
     pub(crate) fn stream(&self) -> Option<Value> {
         self.json(&["status"])?["streams"]
             .as_array()?
             .iter()
-            .find(|stream| stream["name"] == "pictures")
+            .find(|stream| stream["name"] == "pictures" || stream["name"] == "texts")
             .cloned()
     }
 

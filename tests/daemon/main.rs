@@ -21,5 +21,6 @@ mod python;
 mod refusals;
 mod resources;
 mod signals;
+mod texts;
 mod watchdog;
 mod world;

@@ -372,8 +372,7 @@ fn an_inbox_that_is_not_there_is_an_error_that_names_it() {
         inboxes: vec![world.inbox()],
         state_dir: world.path("state"),
         config: world.config.clone(),
-        image_px: 32,
-        modality: crate::sample::Modality::Image,
+        cutting: crate::sample::Cutting::small_pictures(32),
         decode_threads: 1,
     };
     let (replay, _) = crate::replay::ReplayBuffer::open(&world.path("state/replay"), &Default::default(), 0).unwrap();

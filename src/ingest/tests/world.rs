@@ -11,7 +11,8 @@ use crate::clock::SystemClock;
 use crate::config::{IngestConfig, ReplayConfig};
 use crate::ingest::{Ingest, IngestCounters, IngestEvent, IngestSetup};
 use crate::replay::{QuarantineEntry, ReplayBuffer};
-use crate::sample::{Content, ImageTile, Modality};
+use crate::sample::image::ImageLimits;
+use crate::sample::{Content, Cutting, ImageTile};
 
 /// Far longer than anything here takes; a test that waits in vain fails after it.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,8 +63,13 @@ impl World {
             inboxes: vec![self.inbox()],
             state_dir: state,
             config: self.config.clone(),
-            image_px: 32,
-            modality: Modality::Image,
+            cutting: Cutting::Pictures {
+                limits: ImageLimits {
+                    pixels_max: self.config.image_pixels_max,
+                    side_px_max: self.config.image_side_px_max,
+                },
+                image_px: 32,
+            },
             decode_threads: 2,
         };
         let events = Arc::clone(&self.events);
@@ -158,10 +164,12 @@ impl World {
     pub(super) fn tiles(&self) -> Vec<ImageTile> {
         let ids = self.replay().ids_after(None, usize::MAX);
         ids.iter()
-            .map(|id| {
-                let Content::Image(tile) = Content::decode(&self.replay().read(*id).unwrap().unwrap()).unwrap();
-                tile
-            })
+            .map(
+                |id| match Content::decode(&self.replay().read(*id).unwrap().unwrap()).unwrap() {
+                    Content::Image(tile) => tile,
+                    other => panic!("{other:?} is no picture"),
+                },
+            )
             .collect()
     }
 

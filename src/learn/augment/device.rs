@@ -2,6 +2,8 @@
 //! feed. Differs from [`Renderer`](super::Renderer) in one thing: a crop that is reduced is not antialiased. Kept
 //! pictures are hardly larger than a view, so few crops are reduced, and by less than two.
 
+use std::borrow::Borrow;
+
 use tch::{Device, Kind, Tensor};
 
 use super::View;
@@ -21,21 +23,19 @@ pub struct Canvases {
 
 impl Canvases {
     /// Copies the pictures.
-    pub fn new(tiles: &[ImageTile]) -> Self {
-        let width = tiles.iter().map(|tile| u32::from(tile.width)).max().unwrap_or(1);
-        let height = tiles.iter().map(|tile| u32::from(tile.height)).max().unwrap_or(1);
+    pub fn new(tiles: &[impl Borrow<ImageTile>]) -> Self {
+        let tiles = || tiles.iter().map(Borrow::borrow);
+        let width = tiles().map(|tile| u32::from(tile.width)).max().unwrap_or(1);
+        let height = tiles().map(|tile| u32::from(tile.height)).max().unwrap_or(1);
         let (row, canvas) = (width as usize * 3, width as usize * height as usize * 3);
-        let mut rgb = vec![0; canvas * tiles.len()];
-        for (tile, canvas) in tiles.iter().zip(rgb.chunks_exact_mut(canvas)) {
+        let mut rgb = vec![0; canvas * tiles().count()];
+        for (tile, canvas) in tiles().zip(rgb.chunks_exact_mut(canvas)) {
             let rows = tile.rgb.chunks_exact(usize::from(tile.width) * 3);
             for (source, target) in rows.zip(canvas.chunks_exact_mut(row)) {
                 target[..source.len()].copy_from_slice(source);
             }
         }
-        let sizes = tiles
-            .iter()
-            .map(|tile| (tile.width.into(), tile.height.into()))
-            .collect();
+        let sizes = tiles().map(|tile| (tile.width.into(), tile.height.into())).collect();
         Self {
             sizes,
             width,

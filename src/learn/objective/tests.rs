@@ -8,11 +8,11 @@ use tch::Device;
 use super::*;
 use crate::config::Precision;
 use crate::ids::SampleId;
-use crate::learn::augment::{Renderer, view_rng};
+use crate::learn::augment::{Recipe, Renderer, view_rng};
 use crate::learn::checkpoint::{Checkpoints, Cursors};
-use crate::learn::{Batch, Learner, LearnerSetup, Pixels, StepReport};
-use crate::model::{Architecture, Embedder, Hole, effective_rank, weights};
-use crate::sample::ImageTile;
+use crate::learn::{Batch, Learner, LearnerSetup, Pixels, Shown, StepReport};
+use crate::model::{Architecture, Embedder, Hole, ImageSpec, effective_rank, weights};
+use crate::sample::{Content, ImageTile};
 use crate::torch;
 
 const PX: u32 = 32;
@@ -40,10 +40,11 @@ fn setup((objective, architecture, inpaint_adversarial): (ObjectiveKind, Archite
             precision: Precision::Fp32,
             ..LearningConfig::default()
         },
-        spec: EncoderSpec {
+        spec: EncoderSpec::Image(ImageSpec {
             architecture,
             image_px: PX,
-        },
+        }),
+        tokenizer: None,
         batch: BATCH,
         device: Device::Cpu,
     }
@@ -63,9 +64,26 @@ fn picture(number: u64) -> ImageTile {
     }
 }
 
+/// The views that the objective asks for.
+fn recipe(objective: ObjectiveKind) -> Recipe {
+    match objective {
+        ObjectiveKind::Inpaint | ObjectiveKind::Mae => Recipe::crop_and_mirror(PX),
+        _ => Recipe::for_px(PX),
+    }
+}
+
+/// Rendered views.
+fn shown(values: Vec<f32>) -> Shown {
+    Shown::Pictures {
+        views: values.len() / (PX * PX * 3) as usize,
+        px: PX,
+        pixels: Pixels::with_home(values, drop),
+    }
+}
+
 /// The batch of a step: the same few pictures, seen by the objective's own views.
 fn batch(setup: &LearnerSetup, step: u64) -> Batch {
-    let recipe = recipe(setup.config.objective, PX);
+    let recipe = recipe(setup.config.objective);
     let numbers = (PX * PX * 3) as usize;
     let mut values = vec![0.0; 2 * BATCH * numbers];
     for (row, out) in values.chunks_exact_mut(numbers).enumerate() {
@@ -78,8 +96,7 @@ fn batch(setup: &LearnerSetup, step: u64) -> Batch {
         ids: (0..BATCH as u64).map(SampleId).collect(),
         weights: vec![1.0; BATCH],
         replayed: vec![1.0; BATCH],
-        px: PX,
-        pixels: Pixels::with_home(values, drop),
+        shown: shown(values),
         to_score: Vec::new(),
     }
 }
@@ -199,7 +216,7 @@ fn a_failed_step_leaves_the_adversary_as_it_was_too() {
     };
     let before = facts(&learner);
     let mut poison = batch(&learner.setup, 1);
-    poison.pixels = Pixels::with_home(vec![f32::NAN; 2 * BATCH * (PX * PX * 3) as usize], drop);
+    poison.shown = shown(vec![f32::NAN; 2 * BATCH * (PX * PX * 3) as usize]);
     assert!(learner.step(poison, 0.0).unwrap().loss.is_nan());
     assert_eq!(facts(&learner), before);
 }
@@ -212,10 +229,10 @@ fn a_network_that_inpaints_hands_over_decoders_that_fill_the_hole_and_nothing_el
     let decoders = learner.decoders().unwrap().unwrap();
     assert_ne!(decoders.student, decoders.teacher);
     let spec = learner.setup.spec;
-    let open = || Embedder::open(&spec, &student, Device::Cpu).unwrap();
+    let open = || Embedder::open(&spec, None, &student, Device::Cpu).unwrap();
     let (tile, hole) = (picture(2), Hole::central(PX));
     assert_eq!(open().fill(&tile, hole).unwrap(), None);
-    let filled = open().with_decoder(&spec, &decoders.student).unwrap();
+    let filled = open().with_decoder(&decoders.student).unwrap();
     let filled = filled.fill(&tile, hole).unwrap().unwrap();
     let mut mask = vec![0.0; (PX * PX) as usize];
     hole.mark(&mut mask, PX);
@@ -249,7 +266,11 @@ fn a_stream_without_a_checkpoint_continues_from_a_folder_and_one_with_a_checkpoi
     });
     let (published, _) = source.unwrap().weights().unwrap();
     std::fs::write(folder.path().join("model.safetensors"), &published).unwrap();
-    std::fs::write(folder.path().join("config.json"), setup.spec.timm_config().to_string()).unwrap();
+    std::fs::write(
+        folder.path().join("config.json"),
+        setup.spec.config_json(None).to_string(),
+    )
+    .unwrap();
     setup.config.init = Some(folder.path().to_owned());
 
     let checkpoints = tempfile::tempdir().unwrap();

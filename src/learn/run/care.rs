@@ -7,13 +7,13 @@ use super::Loop;
 use crate::ids::SampleId;
 use crate::learn::decline::Remedy;
 use crate::learn::thread::Candidate;
-use crate::learn::{Health, LearnError, anchor, batch};
+use crate::learn::{Health, LearnError, anchor};
 
 /// Share of the learning rate below which a learner that fails again and again is given up: eight recoveries.
 const RATE_SHARE_MIN: f64 = 1.0 / 256.0;
 
 impl<Deliver: Fn(Candidate)> Loop<Deliver> {
-    /// Asks the oldest pictures of the exam whether something is being forgotten.
+    /// Asks the oldest samples of the exam whether something is being forgotten.
     pub(super) fn ask_anchors(&mut self) -> Result<(), LearnError> {
         let ids = self.replay.oldest_exam(anchor::ANCHORS);
         let contents = self.replay.read_many(&ids)?;
@@ -23,8 +23,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             .filter_map(|(id, content)| Some((id, content?)))
             .collect();
         if there.len() == anchor::ANCHORS {
-            let views = batch::fixed_views(&there, self.setup.spec.image_px)?;
-            let losses = self.learner.ask(views, there.len())?;
+            let losses = self.learner.ask(self.presenter.fixed_pairs(&there)?)?;
             self.cursors
                 .anchor
                 .observe(there.into_iter().map(|(id, _)| id).collect(), losses);

@@ -25,6 +25,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             stream: self.setup.stream.clone(),
             step,
             spec: self.setup.spec,
+            tokenizer: self.learner.setup.tokenizer.clone(),
             student,
             teacher,
             decoders: self.learner.decoders()?,

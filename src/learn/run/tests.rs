@@ -7,8 +7,8 @@ use crate::clock::Timestamp;
 use crate::config::{CuriosityConfig, LearningConfig, PublicationConfig};
 use crate::config::{Precision, ReplayConfig};
 use crate::ids::SourceHash;
-use crate::model::EncoderSpec;
 use crate::model::{Architecture, Embedder};
+use crate::model::{EncoderSpec, ImageSpec};
 use crate::replay::NewSource;
 use crate::sample::{Content, ImageTile};
 use tch::Device;
@@ -52,10 +52,11 @@ fn by_hand_of(dir: &std::path::Path, config: &ReplayConfig, check: impl FnOnce(L
             ..Default::default()
         },
         sampler: SamplerKind::Uniform,
-        spec: EncoderSpec {
+        spec: EncoderSpec::Image(ImageSpec {
             architecture: Architecture::ResnetTiny,
             image_px: 32,
-        },
+        }),
+        tokenizer: None,
         device: Device::Cpu,
         learn_threads: 1,
         augment_threads: 1,
@@ -65,12 +66,12 @@ fn by_hand_of(dir: &std::path::Path, config: &ReplayConfig, check: impl FnOnce(L
     };
     let checkpoints = Checkpoints::open(&setup.checkpoints, 3).unwrap();
     let deliver: fn(Candidate) = |candidate| {
-        let encoder = Embedder::open(&candidate.spec, &candidate.student, Device::Cpu).unwrap();
-        let tile = ImageTile {
+        let encoder = Embedder::open(&candidate.spec, None, &candidate.student, Device::Cpu).unwrap();
+        let tile = Content::Image(ImageTile {
             width: 32,
             height: 32,
             rgb: vec![9; 32 * 32 * 3],
-        };
+        });
         assert!(
             encoder.embed(&[&tile]).unwrap().iter().all(|v| v.is_finite()),
             "spoilt weights were handed over"
@@ -85,6 +86,7 @@ fn by_hand_of(dir: &std::path::Path, config: &ReplayConfig, check: impl FnOnce(L
             Arc::default(),
             deliver,
         )
+        .unwrap()
         .unwrap(),
     );
 }

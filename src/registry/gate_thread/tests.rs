@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::SystemClock;
 use crate::gate::tests::{TINY, buffer, random};
 use crate::ids::{Generation, SampleId};
-use crate::model::EncoderSpec;
+use crate::model::{Architecture, EncoderSpec, ImageSpec};
 
 /// A gate with one stream of 8 exam pictures, whose exam is therefore too small to compare models.
 struct Site {
@@ -46,11 +46,12 @@ impl Site {
             loss: None,
             encoder,
         };
-        assert!(
-            self.gate
-                .slot()
-                .put(provenance, weights.to_vec(), weights.to_vec(), None)
-        );
+        let weights = Weights {
+            student: weights.to_vec(),
+            teacher: weights.to_vec(),
+            ..Weights::default()
+        };
+        assert!(self.gate.slot().put(provenance, weights));
     }
 
     fn counters(&self) -> GateCounters {
@@ -91,11 +92,11 @@ fn a_candidate_is_judged_published_told_of_and_its_verdict_kept() {
         [Some(Generation(1)), None]
     );
     assert!(
-        verdicts[1].reason.contains("exam too small: 8 pictures"),
+        verdicts[1].reason.contains("exam too small: 8 samples"),
         "{}",
         verdicts[1].reason
     );
-    assert_eq!(verdicts[1].exam.as_ref().map(|exam| exam.exam.pictures), Some(8));
+    assert_eq!(verdicts[1].exam.as_ref().map(|exam| exam.exam.samples), Some(8));
 }
 
 #[test]
@@ -125,7 +126,14 @@ fn a_panic_or_rubbish_costs_one_candidate_and_the_old_generation_serves_on() {
     site.put(100, TINY, b"rubbish");
     site.wait_for(2);
     // A square of no pixels: libtorch throws where nobody expects it.
-    site.put(200, EncoderSpec { image_px: 0, ..TINY }, &random(4));
+    site.put(
+        200,
+        EncoderSpec::Image(ImageSpec {
+            architecture: Architecture::ResnetTiny,
+            image_px: 0,
+        }),
+        &random(4),
+    );
     let counters = site.wait_for(3);
     assert_eq!((counters.published, counters.failed, counters.panics), (1, 2, 1));
     assert_eq!(site.registry.latest().unwrap().generation, Generation(1));
@@ -171,5 +179,5 @@ fn a_candidate_of_an_unknown_stream_is_refused() {
         loss: None,
         encoder: TINY,
     };
-    assert!(!site.gate.slot().put(provenance, Vec::new(), Vec::new(), None));
+    assert!(!site.gate.slot().put(provenance, Weights::default()));
 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::Timestamp;
 use crate::ids::{SampleId, SourceHash};
+use crate::sample;
 
 use super::super::fields::FIELD_BYTES_MAX;
 use super::super::log::SAMPLE_RECORD_LEN;
@@ -144,7 +145,11 @@ impl Store {
                 (batch, batch_bytes) = (self.batch(&log), 0);
             }
             batch_bytes += bytes;
-            state.totals = state.totals.with(line.samples as usize, line.exam);
+            let held_out = |content: &&Vec<u8>| line.hash.holds_out(sample::Content::group_of(content));
+            // Of what was evicted before nobody knows any more.
+            state.totals = state
+                .totals
+                .with(line.samples as usize, contents.iter().filter(held_out).count());
             let meta = SourceMeta {
                 first: SampleId(state.next_id.max(line.first)),
                 samples: line.samples,
@@ -160,7 +165,7 @@ impl Store {
                     id: SampleId(meta.first.0 + (kept.id - line.first)),
                     source: meta.hash,
                     taken_at: meta.taken_at,
-                    exam: meta.exam,
+                    exam: held_out(&content),
                 };
                 batch.push(Entry::Sample(sample), content);
             }

@@ -27,6 +27,8 @@ export const post = (path, body, options) =>
 
 export const pictureUrl = (stream, id) => `api/v1/samples/${id}/picture?stream=${encodeURIComponent(stream)}`;
 
+export const textUrl = (stream, id) => `api/v1/samples/${id}/text?stream=${encodeURIComponent(stream)}`;
+
 /** Asks again when the daemon says that it is busy and when to come back. */
 export async function patiently(request, say) {
   for (let tries = 1; ; tries += 1) {

@@ -1,6 +1,6 @@
 // Sheets of pictures, and the neighbours of one.
 
-import { Problem, api, patiently, pictureUrl, post } from './api.js';
+import { Problem, api, patiently, pictureUrl, post, textUrl } from './api.js';
 import { baseName, byId, clockTime, count, decimals, el, pathOf, plural, setState, setText, visible } from './elements.js';
 import { page } from './page.js';
 
@@ -14,7 +14,12 @@ function makePicture(stream, { id, path, words }) {
   const caption = el('span', { class: 'caption' }, words ? el('b', {}, words) : null, el('span', { class: 'path' }, visible(baseName(path))));
   const button = el('button', { type: 'button', title: `${visible(path)} (sample ${id})` }, picture, caption);
   button.setAttribute('aria-label', [`Neighbours of ${visible(path)}`, words].filter(Boolean).join(', '));
-  picture.addEventListener('error', () => picture.replaceWith(el('span', { class: 'gone' }, 'gone')));
+  // What is no picture may be a text; what is neither is gone.
+  picture.addEventListener('error', async () => {
+    const answer = await fetch(textUrl(stream, id)).catch(() => null);
+    const said = answer?.ok ? visible(await answer.text()) : 'gone';
+    picture.replaceWith(el('span', { class: answer?.ok ? 'said' : 'gone' }, said));
+  });
   button.addEventListener('click', () => searchSample(stream, id, path));
   return el('li', { 'data-sample': `${stream}/${id}` }, button);
 }

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::site::{Site, base64, event, picture, read_answer, wait_until};
 use crate::config::{ReplayConfig, ServerConfig};
-use crate::sample::image::decode;
 
 fn small() -> Site {
     let config = ServerConfig {
@@ -118,11 +117,9 @@ fn a_refused_picture_is_named_with_its_reason() {
     );
     let json = answer.json();
     assert_eq!((answer.status, &json["item"]), (422, &json!(1)), "{json}");
-    let by_ingest = decode(
-        torn,
-        &site.state.streams.load()[&"pictures".parse().unwrap()].image_limits,
-        32,
-    );
+    let by_ingest = site.state.streams.load()[&"pictures".parse().unwrap()]
+        .cutting
+        .cut(std::path::Path::new(""), torn);
     assert_eq!(json["reason"], by_ingest.unwrap_err().reason.as_str());
 }
 

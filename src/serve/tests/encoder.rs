@@ -9,26 +9,26 @@ use tokio::runtime::Runtime;
 use super::site::{SPEC, Site, base64, network, picture, wait_until};
 use crate::limits::ENCODE_QUEUE_MAX;
 use crate::model::Embedder;
-use crate::sample::ImageTile;
 use crate::sample::image::{ImageLimits, decode};
+use crate::sample::{Content, ImageTile};
 use crate::serve::encoder::{EncodeError, Encoder, EncoderSetup};
 use crate::serve::problem::Problem;
 
-fn tile(number: u64) -> ImageTile {
+fn tile(number: u64) -> Content {
     let limits = ImageLimits {
         pixels_max: 10_000,
         side_px_max: 100,
     };
-    decode(&picture(number), &limits, SPEC.image_px).unwrap()
+    Content::Image(decode(&picture(number), &limits, SPEC.image_px()).unwrap())
 }
 
 /// A tile whose bytes are not there: the network's thread panics over it.
-fn poison() -> ImageTile {
-    ImageTile {
+fn poison() -> Content {
+    Content::Image(ImageTile {
         width: 100,
         height: 100,
         rgb: Vec::new(),
-    }
+    })
 }
 
 /// An encoder that opens its network when it is told to.
@@ -38,9 +38,9 @@ fn held_back() -> (Encoder, mpsc::Sender<()>) {
         name: "encoder-test".to_owned(),
         open: Box::new(move || {
             let _ = held.recv();
-            Ok(Embedder::open(&SPEC, &network(1), Device::Cpu)?)
+            Ok(Embedder::open(&SPEC, None, &network(1), Device::Cpu)?)
         }),
-        image_px: SPEC.image_px,
+        input_len: SPEC.input_len(),
         threads: 1,
         follower: None,
         on_covered: Box::new(|| {}),

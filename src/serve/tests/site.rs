@@ -22,20 +22,20 @@ use crate::config::{IngestConfig, ReplayConfig, ServerConfig};
 use crate::gate::{Accepted, Network};
 use crate::ids::{SampleId, SourceHash};
 use crate::ingest::{Ingest, IngestSetup};
-use crate::model::{Architecture, Decoder, Decoders, EncoderSpec, initialise, weights};
-use crate::registry::{Provenance, Registry};
+use crate::model::{Architecture, Decoder, Decoders, EncoderSpec, ImageSpec, initialise, weights};
+use crate::registry::{Provenance, Registry, Weights};
 use crate::replay::{Inserted, NewSource, ReplayBuffer};
 use crate::rng;
 use crate::sample::image::{ImageLimits, decode};
-use crate::sample::{Content, Modality};
+use crate::sample::{Content, Cutting, Modality};
 use crate::serve::{AppState, Event, ServingSetup, StreamHandle, StreamServing, Streams, router, serve};
 use crate::status::{Status, StreamStatus, example};
 
 /// A small network: the tests are about what is around it.
-pub(super) const SPEC: EncoderSpec = EncoderSpec {
+pub(super) const SPEC: EncoderSpec = EncoderSpec::Image(ImageSpec {
     architecture: Architecture::ResnetTiny,
     image_px: 32,
-};
+});
 
 const LIMITS: ImageLimits = ImageLimits {
     pixels_max: 1_000_000,
@@ -134,8 +134,7 @@ impl Site {
                 disk_reserve_bytes: 0,
                 ..IngestConfig::default()
             },
-            image_px: SPEC.image_px,
-            modality: Modality::Image,
+            cutting: Cutting::small_pictures(SPEC.image_px()),
             decode_threads: 1,
         };
         let ingest = Ingest::start(setup, Arc::clone(&replay), Arc::new(SystemClock), Arc::new(|_| {})).unwrap();
@@ -146,7 +145,7 @@ impl Site {
             registry: Arc::clone(&registry),
             serving: Arc::clone(&serving),
             quarantine: ingest.quarantine(),
-            image_limits: LIMITS,
+            cutting: Cutting::small_pictures(SPEC.image_px()),
         };
         let streams: Streams = [("pictures".parse().unwrap(), Arc::new(handle))].into();
         state.streams.store(Arc::new(streams));
@@ -173,7 +172,7 @@ impl Site {
                 path: format!("{number}.png").into_bytes(),
                 bytes: file.len() as u64,
                 taken_at: Timestamp(0),
-                samples: vec![Content::Image(decode(&file, &LIMITS, SPEC.image_px).unwrap()).encode()],
+                samples: vec![Content::Image(decode(&file, &LIMITS, SPEC.image_px()).unwrap()).encode()],
             }
         });
         let inserted = self.replay.insert(sources.collect()).unwrap();
@@ -197,7 +196,10 @@ impl Site {
     /// Publishes a network and a decoder with the weights of a seed; their generation.
     pub(super) fn publish_painter(&self, seed: u64) -> u64 {
         let variables = VarStore::new(Device::Cpu);
-        let _ = Decoder::new(&variables.root(), &SPEC);
+        let EncoderSpec::Image(spec) = SPEC else {
+            panic!("it is of pictures")
+        };
+        let _ = Decoder::new(&variables.root(), &spec);
         initialise(&variables, seed).unwrap();
         let decoder = weights::export(&variables).unwrap();
         let decoders = Decoders {
@@ -215,7 +217,18 @@ impl Site {
             loss: None,
             encoder: SPEC,
         };
-        let staged = self.registry.stage(provenance, bytes, bytes, decoders).unwrap();
+        let staged = self
+            .registry
+            .stage(
+                provenance,
+                &Weights {
+                    student: bytes.to_vec(),
+                    teacher: bytes.to_vec(),
+                    decoders: decoders.cloned(),
+                    tokenizer: None,
+                },
+            )
+            .unwrap();
         let accepted = Accepted::for_tests(Network::Student, bytes, true);
         let published = self.registry.publish(staged, accepted).unwrap();
         let generation = published.generation.0;

@@ -40,8 +40,8 @@ fn cifar10(half: &str, of_each: usize) -> Option<Vec<(ImageTile, usize)>> {
 
 /// Unit embeddings: [N, D].
 fn embed(embedder: &Embedder, pictures: &[(ImageTile, usize)]) -> Tensor {
-    let tiles: Vec<&ImageTile> = pictures.iter().map(|(tile, _)| tile).collect();
-    let rows = embedder.embed(&tiles).unwrap();
+    let tiles: Vec<Content> = pictures.iter().map(|(tile, _)| Content::Image(tile.clone())).collect();
+    let rows = embedder.embed(&tiles.iter().collect::<Vec<_>>()).unwrap();
     Tensor::from_slice(&rows).view([tiles.len() as i64, -1])
 }
 
@@ -105,7 +105,7 @@ fn beats_the_random_encoder(what: (ObjectiveKind, Architecture, bool), batch: us
         cooldown_steps: count,
         ..setup.config
     };
-    let recipe = recipe(setup.config.objective, PX);
+    let recipe = recipe(setup.config.objective);
     let numbers = (PX * PX * 3) as usize;
     let mut learner = Learner::new(setup.clone()).unwrap();
     let (mut renderer, started) = (Renderer::new(PX), std::time::Instant::now());
@@ -124,8 +124,7 @@ fn beats_the_random_encoder(what: (ObjectiveKind, Architecture, bool), batch: us
             ids: drawn.iter().map(|&picture| SampleId(picture as u64)).collect(),
             weights: vec![1.0; batch],
             replayed: vec![1.0; batch],
-            px: PX,
-            pixels: Pixels::with_home(values, drop),
+            shown: shown(values),
             to_score: Vec::new(),
         };
         let report = learner.step(views, 0.0);
@@ -133,8 +132,8 @@ fn beats_the_random_encoder(what: (ObjectiveKind, Architecture, bool), batch: us
     }
     let seconds = started.elapsed().as_secs_f64();
     let (student, _) = learner.weights().unwrap();
-    let learnt = Embedder::open(&setup.spec, &student, Device::Cpu).unwrap();
-    let random = Embedder::random(&setup.spec, setup.config.seed, Device::Cpu).unwrap();
+    let learnt = Embedder::open(&setup.spec, None, &student, Device::Cpu).unwrap();
+    let random = Embedder::random(&setup.spec, None, setup.config.seed, Device::Cpu).unwrap();
     let knn = [&learnt, &random].map(|embedder| knn_accuracy(embedder, &seen, &held_out));
     let retrieval = [&learnt, &random].map(|embedder| view_retrieval(embedder, &held_out));
     let rank = [&learnt, &random].map(|embedder| effective_rank(&embed(embedder, &held_out)));

@@ -1,5 +1,5 @@
-//! Weights to continue from: a folder as timm saves and curiod publishes it (`config.json`, `model.safetensors`).
-//! Invariant: a [`Pretrained`] has every variable of the network that it was read for, by name, shape and type, and of
+//! Pictures: a folder as timm saves and curiod publishes it (`config.json`, `model.safetensors`).
+//! Invariant: a [`PretrainedTimm`] has every variable of the network that it was read for, by name, shape and type, and of
 //! what `config.json` says nothing contradicts that network.
 //!
 //! Weights that were trained on pixels of another mean and deviation than ours are rewritten for ours where that can be
@@ -12,14 +12,14 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 use tracing::{info, warn};
 
-use super::{EncoderSpec, ModelError, PIXEL_MEAN, PIXEL_STD, Plan, short_f64, weights};
+use crate::model::{ImageSpec, ModelError, PIXEL_MEAN, PIXEL_STD, Plan, short_f64, weights};
 
 /// What a classifier's variables begin with: nobody's classes are wanted here.
 const CLASSIFIERS: [&str; 2] = ["fc.", "head."];
 
-/// Weights that fit a network.
+/// Weights that fit a network of pictures.
 #[derive(Debug)]
-pub struct Pretrained {
+pub struct PretrainedTimm {
     dir: PathBuf,
     bytes: Vec<u8>,
     /// The pixels that the weights know, where they are not ours and the weights are to be rewritten.
@@ -33,9 +33,9 @@ struct Pixels {
     std: [f64; 3],
 }
 
-impl Pretrained {
+impl PretrainedTimm {
     /// Reads a folder's weights for this network.
-    pub fn read(dir: &Path, spec: &EncoderSpec) -> Result<Self, ModelError> {
+    pub fn read(dir: &Path, spec: &ImageSpec) -> Result<Self, ModelError> {
         let unfit = |reason: String| ModelError::Pretrained {
             dir: dir.to_owned(),
             reason,
@@ -89,7 +89,7 @@ fn is_classifier(name: &str) -> bool {
 }
 
 /// What in the folder's `config.json` is not so in the network, though names and shapes may be the same.
-fn contradiction(config: &Value, spec: &EncoderSpec) -> Option<String> {
+fn contradiction(config: &Value, spec: &ImageSpec) -> Option<String> {
     let architecture = config["architecture"].as_str().unwrap_or_default();
     match spec.plan() {
         Plan::Resnet(plan) => {

@@ -1,0 +1,332 @@
+//! BERT (Devlin et al. 2019): token ids in, a vector for each token out.
+//! Invariant: variables bear Hugging Face's names and shapes (`BertModel`), so that weights travel both ways unrenamed; a
+//! token's vector does not depend on what it was padded or batched with, up to rounding.
+//!
+//! Where we differ from the paper: there is no dropout. A step is a function of (seed, step), and libtorch's dropout draws
+//! from a global generator that is not; and a small network that learns from a stream sees a text a few times at most, so
+//! there is little to be kept from being learnt by heart (ALBERT v2 and Geiping and Goldstein 2023 pre-train without it
+//! for that reason). The pooler, which only next-sentence prediction trains, is in [`NextHead`].
+
+mod heads;
+mod load;
+mod plan;
+mod tokens;
+
+use tch::nn::{Init, Path};
+use tch::{Kind, Tensor};
+
+pub use heads::{MaskedHead, NextHead};
+pub use load::load;
+pub use plan::{BASE, BertPlan, MINI, PlanError, TINY};
+pub use tokens::{Packed, Tokens};
+
+use super::{Dense, LayerNorm};
+
+/// What is added to the score of a place without a token. Finite, so that a row of nothing but padding is no `NaN`.
+const NO_TOKEN: f64 = -1e9;
+
+/// The network. Owned by one thread.
+#[derive(Debug)]
+pub struct Bert {
+    words: Tensor,
+    places: Tensor,
+    types: Tensor,
+    norm: LayerNorm,
+    layers: Vec<Layer>,
+    heads: i64,
+}
+
+impl Bert {
+    /// Adds the network's variables, zero until initialised or loaded, below `path`.
+    pub fn new(path: &Path, plan: &BertPlan) -> Self {
+        let (embeddings, zero) = (path / "embeddings", Init::Const(0.0));
+        let table = |name: &str, rows: i64| (&embeddings / name).var("weight", &[rows, plan.hidden], zero);
+        Self {
+            words: table("word_embeddings", plan.vocab),
+            places: table("position_embeddings", plan.positions),
+            types: table("token_type_embeddings", plan.types),
+            norm: LayerNorm::with_epsilon(&(&embeddings / "LayerNorm"), plan.hidden, plan.layer_norm_eps),
+            layers: (0..plan.layers)
+                .map(|index| Layer::new(&(path / "encoder" / "layer" / index), plan))
+                .collect(),
+            heads: plan.heads,
+        }
+    }
+
+    /// Numbers of a token's vector.
+    pub fn dim(&self) -> i64 {
+        self.words.size()[1]
+    }
+
+    /// The vectors that words begin as: [V, H]. What predicts words is tied to it.
+    pub fn words(&self) -> &Tensor {
+        &self.words
+    }
+
+    /// A vector for each place: [B, T] to [B, T, H]. Those of places without a token are finite and mean nothing.
+    pub fn hidden(&self, tokens: &Tokens) -> Tensor {
+        let (count, len) = tokens.size();
+        self.rows(std::slice::from_ref(tokens)).view([count, len, self.dim()])
+    }
+
+    /// As [`hidden`](Self::hidden), of batches of several lengths in one pass: what is done to each token alone is done
+    /// to all at once, and only attention goes batch by batch.
+    pub fn hidden_of(&self, batches: &[Tokens]) -> Vec<Tensor> {
+        let sizes: Vec<(i64, i64)> = batches.iter().map(Tokens::size).collect();
+        let rows: Vec<i64> = sizes.iter().map(|(count, len)| count * len).collect();
+        self.rows(batches)
+            .split_with_sizes(rows, 0)
+            .into_iter()
+            .zip(sizes)
+            .map(|(rows, (count, len))| rows.view([count, len, self.dim()]))
+            .collect()
+    }
+
+    /// Texts to the [means](mean_pooled) of their tokens' vectors, scaled to unit length: [B, H], float32.
+    pub fn embed(&self, texts: &Packed) -> Tensor {
+        let means: Vec<Tensor> = self
+            .hidden_of(texts.batches())
+            .iter()
+            .zip(texts.batches())
+            .map(|(hidden, tokens)| mean_pooled(hidden, tokens.mask.as_ref()))
+            .collect();
+        unit(&Tensor::cat(&means, 0).index_select(0, texts.order()))
+    }
+
+    /// A copy for reading only: its matrices in `kind`, those of queries, keys and values joined to one.
+    pub fn frozen(&self, kind: Kind) -> Self {
+        let _no_grad = tch::no_grad_guard();
+        let cast = |tensor: &Tensor| tensor.detach().to_kind(kind).copy();
+        Self {
+            words: cast(&self.words),
+            places: cast(&self.places),
+            types: cast(&self.types),
+            norm: cast_norm(&self.norm, kind),
+            layers: self.layers.iter().map(|layer| layer.frozen(kind)).collect(),
+            heads: self.heads,
+        }
+    }
+
+    /// All batches' places, one below the other: [N, H].
+    fn rows(&self, batches: &[Tokens]) -> Tensor {
+        let spans: Vec<Span> = batches.iter().map(|tokens| Span::new(tokens, self.heads)).collect();
+        let mut x = self
+            .norm
+            .forward(&joined(batches.iter().map(|tokens| self.first(tokens)).collect()));
+        for layer in &self.layers {
+            x = layer.forward(&x, &spans);
+        }
+        x
+    }
+
+    /// What a batch's tokens begin as, before the norm: [B * T, H].
+    fn first(&self, tokens: &Tokens) -> Tensor {
+        let look_up = |table: &Tensor, ids: &Tensor| Tensor::embedding(table, ids, -1, false, false);
+        let len = tokens.size().1;
+        let x = look_up(&self.words, &tokens.ids) + self.places.narrow(0, 0, len) + look_up(&self.types, &tokens.types);
+        x.flatten(0, 1)
+    }
+}
+
+/// The mean of a text's tokens (sentence-transformers: `pooling_mode_mean_tokens`): [B, T, H] to [B, H], float32. `mask`
+/// [B, T]: true where there is a token; None where every place has one.
+pub fn mean_pooled(hidden: &Tensor, mask: Option<&Tensor>) -> Tensor {
+    let Some(mask) = mask else {
+        return hidden.mean_dim([1i64].as_slice(), false, Kind::Float);
+    };
+    let mask = mask.to_kind(Kind::Float).unsqueeze(2); //                             [B, T, 1]
+    let over_tokens = [1i64].as_slice();
+    let sum = (hidden * &mask).sum_dim_intlist(over_tokens, false, Kind::Float);
+    sum / mask.sum_dim_intlist(over_tokens, false, Kind::Float).clamp_min(1.0)
+}
+
+/// Rows scaled to unit length; one of zeros stays one.
+fn unit(rows: &Tensor) -> Tensor {
+    rows / rows.norm_scalaropt_dim(2, [1i64].as_slice(), true).clamp_min(1e-12)
+}
+
+/// Whether a variable of this name is a BERT's, or one of its heads'.
+pub(super) fn owns(name: &str) -> bool {
+    ["embeddings.", "encoder.layer.", "pooler.", "cls.", "bert."]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+fn joined(mut parts: Vec<Tensor>) -> Tensor {
+    if parts.len() == 1 {
+        parts.remove(0)
+    } else {
+        Tensor::cat(&parts, 0)
+    }
+}
+
+/// One batch's part of the rows.
+struct Span {
+    count: i64,
+    len: i64,
+    /// What is added to scores: [B * heads, 1, T], 0 at tokens and [`NO_TOKEN`] elsewhere.
+    penalty: Option<Tensor>,
+}
+
+impl Span {
+    fn new(tokens: &Tokens, heads: i64) -> Self {
+        let (count, len) = tokens.size();
+        let penalty = tokens.mask.as_ref().map(|mask| {
+            let penalty = mask.logical_not().to_kind(Kind::Float) * NO_TOKEN;
+            penalty
+                .unsqueeze(1)
+                .expand([count, heads, len], false)
+                .reshape([count * heads, 1, len])
+        });
+        Self { count, len, penalty }
+    }
+}
+
+/// Attention and a network of two layers, each followed by a norm of its sum with what it was given.
+#[derive(Debug)]
+struct Layer {
+    qkv: Qkv,
+    attended: Dense,
+    norm1: LayerNorm,
+    wide: Dense,
+    narrow: Dense,
+    norm2: LayerNorm,
+    heads: i64,
+}
+
+/// The matrices of queries, keys and values.
+#[derive(Debug)]
+enum Qkv {
+    /// As they are named and trained.
+    Apart([Dense; 3]),
+    /// One below the other, made once.
+    Joined(Dense),
+}
+
+impl Layer {
+    fn new(path: &Path, plan: &BertPlan) -> Self {
+        let (attention, hidden) = (path / "attention", plan.hidden);
+        let square = |name: &str| Dense::new(&(&attention / "self" / name), hidden, hidden);
+        let norm = |path: Path| LayerNorm::with_epsilon(&(path / "LayerNorm"), hidden, plan.layer_norm_eps);
+        Self {
+            qkv: Qkv::Apart(["query", "key", "value"].map(square)),
+            attended: Dense::new(&(&attention / "output" / "dense"), hidden, hidden),
+            norm1: norm(&attention / "output"),
+            wide: Dense::new(&(path / "intermediate" / "dense"), hidden, plan.intermediate),
+            narrow: Dense::new(&(path / "output" / "dense"), plan.intermediate, hidden),
+            norm2: norm(path / "output"),
+            heads: plan.heads,
+        }
+    }
+
+    fn frozen(&self, kind: Kind) -> Self {
+        Self {
+            qkv: Qkv::Joined(cast_dense(&self.qkv.join(), kind)),
+            attended: cast_dense(&self.attended, kind),
+            norm1: cast_norm(&self.norm1, kind),
+            wide: cast_dense(&self.wide, kind),
+            narrow: cast_dense(&self.narrow, kind),
+            norm2: cast_norm(&self.norm2, kind),
+            heads: self.heads,
+        }
+    }
+
+    /// [N, H] to [N, H].
+    fn forward(&self, x: &Tensor, spans: &[Span]) -> Tensor {
+        let x = self.norm1.forward(&(self.attend(x, spans) + x));
+        let y = self.narrow.forward(&self.wide.forward(&x).gelu("none"));
+        self.norm2.forward(&(y + x))
+    }
+
+    fn attend(&self, x: &Tensor, spans: &[Span]) -> Tensor {
+        let qkv = self.qkv.forward(x); //                                             [N, 3 * H]
+        let rows: Vec<i64> = spans.iter().map(|span| span.count * span.len).collect();
+        let parts = qkv.split_with_sizes(rows, 0);
+        let mixed = parts
+            .iter()
+            .zip(spans)
+            .map(|(qkv, span)| mix(qkv, span, self.heads))
+            .collect();
+        self.attended.forward(&joined(mixed))
+    }
+}
+
+impl Qkv {
+    fn join(&self) -> Dense {
+        match self {
+            // One product in place of three: what is read once need not be cast and its gradients not added three times.
+            Self::Apart(parts) => Dense {
+                weight: Tensor::cat(&parts.each_ref().map(|part| &part.weight), 0),
+                bias: Tensor::cat(&parts.each_ref().map(|part| &part.bias), 0),
+            },
+            Self::Joined(whole) => Dense {
+                weight: whole.weight.shallow_clone(),
+                bias: whole.bias.shallow_clone(),
+            },
+        }
+    }
+
+    /// [N, H] to [N, 3 * H].
+    fn forward(&self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Apart(_) => self.join().forward(x),
+            Self::Joined(whole) => whole.forward(x),
+        }
+    }
+}
+
+/// Softmax attention of one batch (Vaswani et al. 2017, eq. 1): [B * T, 3 * H] to [B * T, H].
+///
+/// In float32, libtorch's fused kernel; in bfloat16, whose fused backward pass takes 3 to 25 times as long on a CPU, two
+/// products and a softmax, which sums in float32 and rounds its result.
+fn mix(qkv: &Tensor, span: &Span, heads: i64) -> Tensor {
+    let (count, len) = (span.count, span.len);
+    let size = qkv.size()[1] / 3 / heads;
+    let scale = 1.0 / (size as f64).sqrt();
+    // Cut, not indexed: the backward pass of a cut is one concatenation.
+    let [q, k, v] = [0, 1, 2].map(|part: i64| {
+        qkv.narrow(1, part * heads * size, heads * size)
+            .view([count, len, heads, size])
+            .transpose(1, 2)
+    }); //                                                                            [B, heads, T, size] each
+    let mixed = if qkv.kind() == Kind::BFloat16 && !qkv.device().is_cuda() {
+        let flat = |x: &Tensor| x.reshape([count * heads, len, size]);
+        let (none, weight) = (
+            Tensor::zeros([1, 1, 1], (qkv.kind(), qkv.device())),
+            span.penalty.is_some(),
+        );
+        let penalty = span.penalty.as_ref().unwrap_or(&none).to_kind(qkv.kind());
+        let scores = penalty.baddbmm(&flat(&q), &flat(&k).transpose(1, 2), f64::from(u8::from(weight)), scale);
+        scores
+            .softmax(-1, qkv.kind())
+            .bmm(&flat(&v))
+            .view([count, heads, len, size])
+    } else {
+        let penalty = span.penalty.as_ref().map(|penalty| {
+            penalty
+                .view([count, heads, 1, len])
+                .to_kind(qkv.kind())
+                .expand([count, heads, len, len], false)
+        });
+        Tensor::scaled_dot_product_attention(&q, &k, &v, penalty.as_ref(), 0.0, false, None, false)
+    };
+    mixed.transpose(1, 2).reshape([count * len, heads * size])
+}
+
+fn cast_dense(dense: &Dense, kind: Kind) -> Dense {
+    Dense {
+        weight: dense.weight.detach().to_kind(kind).copy(),
+        bias: dense.bias.detach().to_kind(kind).copy(),
+    }
+}
+
+fn cast_norm(norm: &LayerNorm, kind: Kind) -> LayerNorm {
+    LayerNorm {
+        weight: norm.weight.detach().to_kind(kind).copy(),
+        bias: norm.bias.detach().to_kind(kind).copy(),
+        epsilon: norm.epsilon,
+    }
+}
+
+#[cfg(test)]
+mod tests;

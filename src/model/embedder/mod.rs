@@ -1,0 +1,159 @@
+//! The published network in use: samples in, embeddings out.
+//! Invariant: up to rounding, a sample's embedding depends on the weights and the sample, not on its neighbours in
+//! the batch.
+
+mod pictures;
+mod texts;
+
+use tch::nn::VarStore;
+use tch::{Device, Kind, Tensor};
+
+use super::bert::MaskedHead;
+use super::text::Tokenizer;
+use super::{Decoder, EncoderSpec, Hole, Input, ModelError, Network, initialise, weights};
+use crate::sample::{Content, ImageTile};
+pub use texts::Guess;
+
+/// A network for embedding, in float32. One thread owns it.
+pub struct Embedder {
+    network: Network,
+    /// Says what is hidden, where the network learnt to.
+    decoder: Option<Filler>,
+    device: Device,
+    spec: EncoderSpec,
+    /// What texts are read with.
+    tokenizer: Option<Tokenizer>,
+}
+
+/// What says what is hidden.
+enum Filler {
+    Pictures(Decoder),
+    Texts(MaskedHead),
+}
+
+impl Embedder {
+    /// The network with the weights of a `model.safetensors`; one of texts with its vocabulary.
+    pub fn open(
+        spec: &EncoderSpec,
+        tokenizer: Option<&Tokenizer>,
+        safetensors: &[u8],
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        Self::build(spec, tokenizer, device, |variables| {
+            weights::load_into(variables, safetensors)
+        })
+    }
+
+    /// The network as it starts from this seed, untrained: a baseline.
+    pub fn random(
+        spec: &EncoderSpec,
+        tokenizer: Option<&Tokenizer>,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        Self::build(spec, tokenizer, device, |variables| initialise(variables, seed))
+    }
+
+    fn build(
+        spec: &EncoderSpec,
+        tokenizer: Option<&Tokenizer>,
+        device: Device,
+        fill: impl FnOnce(&VarStore) -> Result<(), ModelError>,
+    ) -> Result<Self, ModelError> {
+        let mut variables = VarStore::new(device);
+        let network = spec.build(&variables.root());
+        fill(&variables)?;
+        weights::lay_out(&variables)?;
+        variables.freeze();
+        Ok(Self {
+            network,
+            decoder: None,
+            device,
+            spec: *spec,
+            tokenizer: tokenizer.cloned(),
+        })
+    }
+
+    /// The same network with the decoder that learnt beside it, the weights of a `decoder.safetensors`.
+    pub fn with_decoder(self, safetensors: &[u8]) -> Result<Self, ModelError> {
+        let mut variables = VarStore::new(self.device);
+        let decoder = match &self.spec {
+            EncoderSpec::Image(spec) => {
+                let decoder = Decoder::new(&variables.root(), spec);
+                weights::load_into(&variables, safetensors)?;
+                Filler::Pictures(decoder)
+            }
+            EncoderSpec::Text(spec) => {
+                let head = MaskedHead::new(&variables.root(), &spec.bert);
+                // The other head of the objective was kept beside it.
+                weights::load_known(&variables, safetensors, |name| !name.starts_with("cls.predictions."))?;
+                Filler::Texts(head)
+            }
+        };
+        variables.freeze();
+        Ok(Self {
+            decoder: Some(decoder),
+            ..self
+        })
+    }
+
+    /// Dimensions of an embedding.
+    pub fn dim(&self) -> usize {
+        self.network.dim() as usize
+    }
+
+    /// Embeddings of samples: pictures of any size, each seen through [`eval_view`](crate::sample::image::eval_view), or
+    /// texts, of which the network sees the first tokens. `samples.len() * dim` numbers, row after row, each row of unit
+    /// length. An error where a sample is of another modality than the network.
+    pub fn embed(&self, samples: &[&Content]) -> Result<Vec<f32>, ModelError> {
+        match &self.spec {
+            EncoderSpec::Image(spec) => self.embed_pictures(samples, spec.image_px),
+            EncoderSpec::Text(spec) => self.embed_texts(samples, spec),
+        }
+    }
+
+    /// The picture as the network sees it, with what is in the hole replaced by what the network expects there; every
+    /// other pixel as it was. None when there is no decoder.
+    pub fn fill(&self, tile: &ImageTile, hole: Hole) -> Result<Option<ImageTile>, ModelError> {
+        match (&self.spec, &self.decoder) {
+            (EncoderSpec::Image(spec), Some(Filler::Pictures(decoder))) => {
+                self.fill_picture(decoder, tile, hole, spec.image_px).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What the network expects at each `[MASK]` of a text, in their order, the likeliest `most` first. None when it has not
+    /// learnt to; an error where the text has no `[MASK]` among its first tokens.
+    pub fn guess(&self, text: &str, most: usize) -> Result<Option<Vec<Vec<Guess>>>, ModelError> {
+        match (&self.spec, &self.decoder) {
+            (EncoderSpec::Text(spec), Some(Filler::Texts(head))) => self.guess_words(head, text, most, spec).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Unit rows of what the network makes of an input, in the input's order.
+    fn rows(&self, input: &Input) -> Result<Vec<f32>, ModelError> {
+        let features = self.network.forward(input)?;
+        // The floor keeps a zero vector zero instead of dividing by it.
+        let lengths = features
+            .f_norm_scalaropt_dim(2, [1i64].as_slice(), true)?
+            .f_clamp_min(1e-12)?;
+        let unit = features.f_div(&lengths)?.f_to_kind(Kind::Float)?.f_contiguous()?;
+        values(&unit)
+    }
+
+    fn other_input(&self, given: &Content) -> ModelError {
+        ModelError::OtherInput {
+            network: self.spec.modality(),
+            given: given.modality(),
+        }
+    }
+}
+
+/// A tensor's numbers, rows first.
+fn values(tensor: &Tensor) -> Result<Vec<f32>, ModelError> {
+    let mut values = vec![0f32; tensor.numel()];
+    tensor.f_copy_data(&mut values, tensor.numel())?;
+    Ok(values)
+}

@@ -1,0 +1,100 @@
+//! What a request asks about, as samples: files of pictures or of text, and texts, read as ingest reads them.
+//! Invariant: a file gives the vector that its sample has; what is held is counted before it is read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::body::{self, PictureFile};
+use super::choice::Answering;
+use super::encoder::Inputs;
+use super::problem::{Kind, Problem};
+use super::{AppState, StreamHandle, blocking};
+use crate::model::EncoderSpec;
+use crate::sample::image::turn;
+use crate::sample::{Content, Cutting, Modality, Passage, Rejection};
+
+/// Characters of a text that a file brings: it is one item, whatever ingest would cut it into.
+const FILE_CHARS_MAX: usize = 1 << 20;
+
+/// The samples that a request brings, in this order: its files, its texts.
+pub(super) async fn read(
+    state: &AppState,
+    handle: &StreamHandle,
+    model: &Answering,
+    files: Vec<PictureFile>,
+    texts: Vec<String>,
+) -> Result<Inputs, Problem> {
+    body::too_many(state, files.len() + texts.len())?;
+    let spec = model.published().manifest.provenance.encoder;
+    if !texts.is_empty() && spec.modality() != Modality::Text {
+        let detail = format!(
+            "the stream is of the modality `{}`, the request brings texts",
+            spec.modality()
+        );
+        return Err(Problem::new(Kind::Unprocessable, detail).hint("send `images`, or ask a stream of texts"));
+    }
+    let cutting = cutting(handle, &spec);
+    let text_bytes: usize = texts.iter().map(String::len).sum();
+    let room = body::room(
+        state,
+        files.len() * cutting.sample_bytes().min(FILE_CHARS_MAX) + text_bytes,
+    )?;
+    let mut contents = Vec::with_capacity(files.len() + texts.len());
+    for (item, file) in files.into_iter().enumerate() {
+        // A large picture takes much more room than its file: few are decoded at once. The semaphore is never closed. The
+        // permit goes with the work, which goes on when the client hangs up.
+        let permit = Arc::clone(&state.decodes).acquire_owned().await;
+        let cutting = cutting.clone();
+        let read = blocking(move || {
+            let _permit = permit;
+            let _turn = turn(file.0.len() as u64);
+            cutting.cut(Path::new(""), &file.0)
+        })
+        .await?;
+        contents.push(one(read.map(|pieces| pieces.contents), item)?);
+    }
+    for text in texts {
+        if text.trim().is_empty() {
+            let item = contents.len();
+            return Err(Problem::new(Kind::Unprocessable, format!("text {item} is empty")).item(item));
+        }
+        contents.push(Content::Text(Passage {
+            text,
+            document: 0,
+            part: 0,
+        }));
+    }
+    Ok(Inputs {
+        contents,
+        room: Some(room),
+    })
+}
+
+/// As ingest cuts files, but for the model that is asked, and a text in one piece.
+fn cutting(handle: &StreamHandle, spec: &EncoderSpec) -> Cutting {
+    match handle.cutting.clone() {
+        Cutting::Pictures { limits, .. } => Cutting::Pictures {
+            limits,
+            image_px: spec.image_px(),
+        },
+        Cutting::Texts { mut limits, field } => {
+            limits.chars_max = FILE_CHARS_MAX;
+            Cutting::Texts { limits, field }
+        }
+    }
+}
+
+/// The one sample that a file of a request holds.
+fn one(read: Result<Vec<Content>, Rejection>, item: usize) -> Result<Content, Problem> {
+    let (detail, reason) = match read {
+        Ok(mut contents) if contents.len() == 1 => return Ok(contents.remove(0)),
+        Ok(contents) => (
+            format!("it holds {} texts, not one: send them as `texts`", contents.len()),
+            None,
+        ),
+        Err(rejection) => (rejection.detail, Some(rejection.reason.as_str().to_owned())),
+    };
+    let mut problem = Problem::new(Kind::Unprocessable, format!("file {item} was refused: {detail}"));
+    problem.reason = reason;
+    Err(problem.item(item))
+}
