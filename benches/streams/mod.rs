@@ -7,8 +7,8 @@ use std::path::Path;
 use curiod::backtest::{Archive, ArchiveSetup, Cut, Item};
 use curiod::ids::SourceHash;
 use curiod::rng::{self, Rng};
-use curiod::sample::ImageTile;
 use curiod::sample::image::ImageLimits;
+use curiod::sample::{Content, Cutting, ImageTile};
 
 /// Side of the pictures, as they are kept.
 const PX: u32 = 32;
@@ -139,7 +139,7 @@ fn near_duplicates(data: &Path) -> Archive {
         stream.push(item.clone());
         for copy in 0..10 {
             let mut rng = random(item, copy);
-            let tile = jittered(&cut_out(&item.tile, 1, false, &mut rng), &mut rng);
+            let tile = jittered(&cut_out(tile_of(item), 1, false, &mut rng), &mut rng);
             stream.push(like(item, copy, tile));
         }
     }
@@ -195,7 +195,7 @@ fn recurring(data: &Path) -> Archive {
         for item in &once {
             let mut rng = random(item, round);
             let mirrored = rng::below(&mut rng, 2) == 1;
-            let tile = cut_out(&item.tile, 4, mirrored, &mut rng);
+            let tile = cut_out(tile_of(item), 4, mirrored, &mut rng);
             archive.stream.push(like(item, round, tile));
         }
     }
@@ -329,11 +329,13 @@ fn open(data: &Path, manifest: &Path, labels: &str, experiences: Cut) -> Archive
         labels: labels.to_owned(),
         experiences,
         only: Vec::new(),
-        limits: ImageLimits {
-            pixels_max: 100_000_000,
-            side_px_max: 20_000,
+        cutting: Cutting::Pictures {
+            limits: ImageLimits {
+                pixels_max: 100_000_000,
+                side_px_max: 20_000,
+            },
+            image_px: PX,
         },
-        image_px: PX,
     });
     archive.unwrap_or_else(|error| panic!("{}: {error}", data.display()))
 }
@@ -360,7 +362,7 @@ fn like(item: &Item, number: usize, tile: ImageTile) -> Item {
     Item {
         hash: SourceHash::of(name.as_bytes()),
         path: name,
-        tile,
+        content: Content::Image(tile),
         ..item.clone()
     }
 }
@@ -398,4 +400,12 @@ fn shuffled(mut items: Vec<Item>, seed: u64) -> Vec<Item> {
         items.swap(at, rng::below(&mut rng, at + 1));
     }
     items
+}
+
+/// A picture's pixels.
+fn tile_of(item: &Item) -> &ImageTile {
+    match &item.content {
+        Content::Image(tile) => tile,
+        other => panic!("{other:?} is no picture"),
+    }
 }

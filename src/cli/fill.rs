@@ -20,7 +20,7 @@ pub struct FillArgs {
     /// How many words for each
     #[arg(long, value_name = "N", default_value_t = 5)]
     top: usize,
-    /// A text in which [MASK] stands for each hidden word
+    /// A text in which `[MASK]` stands for each hidden word
     text: String,
 }
 

@@ -66,7 +66,7 @@ pub enum Command {
     Novelty(query::NoveltyArgs),
     /// Have the middle of a picture painted by a model of the objective `inpaint`
     Inpaint(inpaint::InpaintArgs),
-    /// Have the words guessed that a text hides behind [MASK]
+    /// Have the words guessed that a text hides behind `[MASK]`
     Fill(fill::FillArgs),
     /// A sample, and why it is replayed as often as it is
     Sample(sample::SampleArgs),

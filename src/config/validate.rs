@@ -188,8 +188,8 @@ impl StreamConfig {
         if learning.tokens_max != 0 {
             within(&key("learning.tokens_max"), f64::from(learning.tokens_max), 8.0, 512.0)?;
         }
-        self.fits_its_modality(&key)?;
-        fits_together(learning, &key)
+        self.fits_its_modality(key)?;
+        fits_together(learning, key)
     }
 
     /// Whether objective and encoder are for the stream's kind of data.

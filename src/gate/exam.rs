@@ -106,7 +106,7 @@ pub(super) fn read(
 /// Who is examined.
 pub(super) enum Taker {
     /// A network.
-    Network(Embedder),
+    Network(Box<Embedder>),
     /// Nobody: the views as they are.
     Raw,
 }

@@ -77,7 +77,10 @@ impl Room {
         let own = candidate.tokenizer.as_ref();
         let open = |encoder: &EncoderSpec, tokenizer: Option<&Tokenizer>, weights: &[u8]| -> Result<Seat, GateError> {
             let embedder = Embedder::open(encoder, tokenizer, weights, device)?;
-            Ok(Seat::new(Taker::Network(embedder), Space::of_weights(weights)))
+            Ok(Seat::new(
+                Taker::Network(Box::new(embedder)),
+                Space::of_weights(weights),
+            ))
         };
         let mut incumbent = |incumbent: Option<&Incumbent>| -> Result<Option<Seat>, GateError> {
             let Some(incumbent) = incumbent else { return Ok(None) };
@@ -93,7 +96,7 @@ impl Room {
         let baselines = if known.is_some() {
             None
         } else {
-            let random = Taker::Network(Embedder::random(encoder, own, RANDOM_ENCODER_SEED, device)?);
+            let random = Taker::Network(Box::new(Embedder::random(encoder, own, RANDOM_ENCODER_SEED, device)?));
             let seat = |taker| Seat::new(taker, Space::of_weights(b""));
             Some([seat(random), seat(Taker::Raw)])
         };

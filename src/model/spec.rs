@@ -195,7 +195,7 @@ impl ImageSpec {
         Self { architecture, image_px }
     }
 
-    /// Builds the network; its variables, zero until [`initialise`]d or loaded, are added below `path`.
+    /// Builds the network; its variables, zero until [`initialise`](super::initialise)d or loaded, are added below `path`.
     pub fn build(&self, path: &nn::Path) -> Box<dyn Encoder> {
         match self.plan() {
             Plan::Resnet(plan) => Box::new(Resnet::new(path, &plan)),

@@ -78,7 +78,7 @@ impl Packed {
         &self.batches
     }
 
-    /// For each text, its row among those of all batches: [B], int64.
+    /// For each text, its row among those of all batches: `[B]`, int64.
     pub fn order(&self) -> &Tensor {
         &self.order
     }

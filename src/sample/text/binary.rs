@@ -49,8 +49,8 @@ const SIGNATURES: [(&[u8], &str); 39] = [
 /// Signatures that are also the beginning of words: what follows must not be text.
 const WORDS: [&[u8]; 8] = [b"RIFF", b"OggS", b"ID3", b"BZh", b"ORC", b"8BPS", b"glTF", b"ARROW1"];
 
-/// Bytes in which the members of an archive are looked for.
-const ARCHIVE_HEAD_BYTES: usize = 4 << 10;
+/// Bytes, or characters, in which the members of an archive or the element of a picture are looked for.
+const HEAD_BYTES: usize = 4 << 10;
 
 /// Refuses bytes that are known to be no text.
 pub(super) fn refuse(bytes: &[u8]) -> Result<(), Rejection> {
@@ -62,7 +62,7 @@ pub(super) fn refuse(bytes: &[u8]) -> Result<(), Rejection> {
         ));
     }
     if bytes.starts_with(b"PK\x03\x04") {
-        let head = bytes.get(..ARCHIVE_HEAD_BYTES).unwrap_or(bytes);
+        let head = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
         if contains(head, b"data.pkl") {
             let detail = "a PyTorch archive with a pickle: reading it could run code";
             return Err(Rejection::new(Reason::UnsafeType, detail));
@@ -77,7 +77,7 @@ pub(super) fn refuse(bytes: &[u8]) -> Result<(), Rejection> {
     if let Some((signature, what)) = SIGNATURES.iter().find(|(signature, _)| bytes.starts_with(signature)) {
         let is_word = WORDS.contains(signature) && !bytes.iter().take(64).any(|byte| *byte < 9 || *byte > 0x7e);
         if !is_word {
-            let header = bytes.get(..ARCHIVE_HEAD_BYTES).unwrap_or(bytes);
+            let header = bytes.get(..HEAD_BYTES).unwrap_or(bytes);
             if *what == "a NumPy array" && contains(header, b"|O") {
                 let detail = "a NumPy array of objects, a pickle: reading it could run code";
                 return Err(Rejection::new(Reason::UnsafeType, detail));
@@ -99,8 +99,7 @@ pub(super) fn refuse(bytes: &[u8]) -> Result<(), Rejection> {
 
 /// Refuses text that is code of something else: a picture in SVG, or a pickle of protocol 0, which is ASCII.
 pub(super) fn refuse_text(text: &str) -> Result<(), Rejection> {
-    let head = text.trim_start();
-    let head = head.get(..head.floor_char_boundary(ARCHIVE_HEAD_BYTES)).unwrap_or(head);
+    let head: String = text.trim_start().chars().take(HEAD_BYTES).collect();
     let is_markup = head.starts_with("<?xml") || head.starts_with("<!DOCTYPE svg") || head.starts_with("<!--");
     if head.starts_with("<svg") || (is_markup && head.contains("<svg")) {
         return Err(Rejection::new(Reason::UnsupportedType, "an SVG picture, not text"));

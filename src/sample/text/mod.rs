@@ -70,7 +70,8 @@ pub struct Cut {
 /// Something that was passed over or replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The line of a text or of JSON lines; the row of an array or a table, whose header is no row. From 1.
+    /// From 1: the line of a text or of JSON lines, and of bytes that could not be decoded; the row of an array or a
+    /// table, whose header is no row.
     pub at: u64,
     /// The kind.
     pub reason: Reason,

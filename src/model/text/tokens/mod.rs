@@ -208,7 +208,7 @@ impl Tokenizer {
     pub fn encode(&self, text: &str, max: usize) -> Result<Encoded, TokenizerError> {
         let mut bytes = max.saturating_mul(BYTES_PER_TOKEN);
         loop {
-            let part = &text[..text.floor_char_boundary(bytes)];
+            let part = &text[..boundary_below(text, bytes)];
             let mut encoded = self.encode_all(part)?;
             let last = encoded.words.iter().rev().find_map(|word| *word).unwrap_or(0);
             let sure = |word: &Option<u32>| word.is_some_and(|word| word + UNSURE_WORDS <= last);
@@ -261,6 +261,14 @@ impl std::fmt::Debug for Tokenizer {
             .field("vocab_size", &self.vocab_size())
             .finish_non_exhaustive()
     }
+}
+
+/// The last place up to `most` bytes where a text can be cut between two characters.
+fn boundary_below(text: &str, most: usize) -> usize {
+    (0..=most.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }
 
 struct Vocabulary {

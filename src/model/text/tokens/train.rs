@@ -10,7 +10,7 @@ use tokenizers::{
     AddedToken, NormalizedString, Normalizer as _, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _,
 };
 
-use super::{ROLES, TokenizerError};
+use super::{ROLES, TokenizerError, boundary_below};
 
 /// Bytes of text that a vocabulary is trained on: two million words. Full: later texts are not read.
 pub const TRAIN_BYTES_MAX: usize = 16 << 20;
@@ -49,10 +49,10 @@ fn pieces(texts: impl Iterator<Item = impl AsRef<str>>) -> Vec<String> {
     let mut pieces = Vec::new();
     for text in texts {
         let text = text.as_ref();
-        let mut rest = &text[..text.floor_char_boundary(room)];
+        let mut rest = &text[..boundary_below(text, room)];
         room -= rest.len();
         while !rest.is_empty() {
-            let most = &rest[..rest.floor_char_boundary(PIECE_BYTES_MAX)];
+            let most = &rest[..boundary_below(rest, PIECE_BYTES_MAX)];
             let space = most.rfind(char::is_whitespace).filter(|at| *at > 0);
             let end = if most.len() == rest.len() {
                 rest.len()
