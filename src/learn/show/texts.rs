@@ -157,24 +157,22 @@ impl Texts {
         generator: impl Fn(usize, usize) -> Rng + Sync,
         which: impl Fn(usize) -> Rng,
     ) -> Result<Rows, ShowError> {
-        let most = (self.tokens_max - text::SPECIALS_OF_TWO) / 2;
         let (mut rows, mut follows) = (Vec::with_capacity(VIEWS * texts.len()), Vec::new());
         for view in 0..VIEWS {
             let cut = texts.par_iter().enumerate().map(|(position, said)| {
                 let mut rng = generator(position, view);
                 let (first, second) = text::split(said, &mut rng);
-                let segments = (
-                    self.tokenizer.encode(first, most)?,
-                    self.tokenizer.encode(second, most)?,
-                );
+                let encode = |segment| self.tokenizer.encode(segment, self.tokens_max);
+                let segments = (encode(first)?, encode(second)?);
                 Ok((segments, rng))
             });
             let cut = cut.collect::<Result<Vec<_>, TokenizerError>>()?;
             let (segments, rngs): (Vec<(Encoded, Encoded)>, Vec<Rng>) = cut.into_iter().unzip();
             let next = text::next_sentence(&segments, &mut which(view));
             for (((first, _), next), mut rng) in segments.iter().zip(next).zip(rngs) {
-                let second = &segments[next.passage].1;
-                rows.push(text::row(&self.tokenizer, first, Some(second), &self.hide, &mut rng));
+                let (mut first, mut second) = (first.clone(), segments[next.passage].1.clone());
+                text::fit(&mut first, Some(&mut second), self.tokens_max);
+                rows.push(text::row(&self.tokenizer, &first, Some(&second), &self.hide, &mut rng));
                 follows.push(next.is_next);
             }
         }

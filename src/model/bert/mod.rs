@@ -18,7 +18,7 @@ use tch::{Kind, Tensor};
 pub use heads::{MaskedHead, NextHead};
 pub use load::load;
 pub use plan::{BASE, BertPlan, MINI, PlanError, TINY};
-pub use tokens::{Packed, Tokens};
+pub use tokens::Tokens;
 
 use super::{Dense, LayerNorm};
 
@@ -66,57 +66,12 @@ impl Bert {
     /// A vector for each place: [B, T] to [B, T, H]. Those of places without a token are finite and mean nothing.
     pub fn hidden(&self, tokens: &Tokens) -> Tensor {
         let (count, len) = tokens.size();
-        self.rows(std::slice::from_ref(tokens)).view([count, len, self.dim()])
-    }
-
-    /// As [`hidden`](Self::hidden), of batches of several lengths in one pass: what is done to each token alone is done
-    /// to all at once, and only attention goes batch by batch.
-    pub fn hidden_of(&self, batches: &[Tokens]) -> Vec<Tensor> {
-        let sizes: Vec<(i64, i64)> = batches.iter().map(Tokens::size).collect();
-        let rows: Vec<i64> = sizes.iter().map(|(count, len)| count * len).collect();
-        self.rows(batches)
-            .split_with_sizes(rows, 0)
-            .into_iter()
-            .zip(sizes)
-            .map(|(rows, (count, len))| rows.view([count, len, self.dim()]))
-            .collect()
-    }
-
-    /// Texts to the [means](mean_pooled) of their tokens' vectors, scaled to unit length: [B, H], float32.
-    pub fn embed(&self, texts: &Packed) -> Tensor {
-        let means: Vec<Tensor> = self
-            .hidden_of(texts.batches())
-            .iter()
-            .zip(texts.batches())
-            .map(|(hidden, tokens)| mean_pooled(hidden, tokens.mask.as_ref()))
-            .collect();
-        unit(&Tensor::cat(&means, 0).index_select(0, texts.order()))
-    }
-
-    /// A copy for reading only: its matrices in `kind`, those of queries, keys and values joined to one.
-    pub fn frozen(&self, kind: Kind) -> Self {
-        let _no_grad = tch::no_grad_guard();
-        let cast = |tensor: &Tensor| tensor.detach().to_kind(kind).copy();
-        Self {
-            words: cast(&self.words),
-            places: cast(&self.places),
-            types: cast(&self.types),
-            norm: cast_norm(&self.norm, kind),
-            layers: self.layers.iter().map(|layer| layer.frozen(kind)).collect(),
-            heads: self.heads,
-        }
-    }
-
-    /// All batches' places, one below the other: [N, H].
-    fn rows(&self, batches: &[Tokens]) -> Tensor {
-        let spans: Vec<Span> = batches.iter().map(|tokens| Span::new(tokens, self.heads)).collect();
-        let mut x = self
-            .norm
-            .forward(&joined(batches.iter().map(|tokens| self.first(tokens)).collect()));
+        let span = Span::new(tokens, self.heads);
+        let mut x = self.norm.forward(&self.first(tokens));
         for layer in &self.layers {
-            x = layer.forward(&x, &spans);
+            x = layer.forward(&x, &span);
         }
-        x
+        x.view([count, len, self.dim()])
     }
 
     /// What a batch's tokens begin as, before the norm: [B * T, H].
@@ -140,11 +95,6 @@ pub fn mean_pooled(hidden: &Tensor, mask: Option<&Tensor>) -> Tensor {
     sum / mask.sum_dim_intlist(over_tokens, false, Kind::Float).clamp_min(1.0)
 }
 
-/// Rows scaled to unit length; one of zeros stays one.
-fn unit(rows: &Tensor) -> Tensor {
-    rows / rows.norm_scalaropt_dim(2, [1i64].as_slice(), true).clamp_min(1e-12)
-}
-
 /// Whether a variable of this name is a BERT's, or one of its heads'.
 pub(super) fn owns(name: &str) -> bool {
     ["embeddings.", "encoder.layer.", "pooler.", "cls.", "bert."]
@@ -152,15 +102,7 @@ pub(super) fn owns(name: &str) -> bool {
         .any(|prefix| name.starts_with(prefix))
 }
 
-fn joined(mut parts: Vec<Tensor>) -> Tensor {
-    if parts.len() == 1 {
-        parts.remove(0)
-    } else {
-        Tensor::cat(&parts, 0)
-    }
-}
-
-/// One batch's part of the rows.
+/// A batch's places, one below the other.
 struct Span {
     count: i64,
     len: i64,
@@ -185,7 +127,8 @@ impl Span {
 /// Attention and a network of two layers, each followed by a norm of its sum with what it was given.
 #[derive(Debug)]
 struct Layer {
-    qkv: Qkv,
+    /// The matrices of queries, keys and values.
+    qkv: [Dense; 3],
     attended: Dense,
     norm1: LayerNorm,
     wide: Dense,
@@ -194,22 +137,13 @@ struct Layer {
     heads: i64,
 }
 
-/// The matrices of queries, keys and values.
-#[derive(Debug)]
-enum Qkv {
-    /// As they are named and trained.
-    Apart([Dense; 3]),
-    /// One below the other, made once.
-    Joined(Dense),
-}
-
 impl Layer {
     fn new(path: &Path, plan: &BertPlan) -> Self {
         let (attention, hidden) = (path / "attention", plan.hidden);
         let square = |name: &str| Dense::new(&(&attention / "self" / name), hidden, hidden);
         let norm = |path: Path| LayerNorm::with_epsilon(&(path / "LayerNorm"), hidden, plan.layer_norm_eps);
         Self {
-            qkv: Qkv::Apart(["query", "key", "value"].map(square)),
+            qkv: ["query", "key", "value"].map(square),
             attended: Dense::new(&(&attention / "output" / "dense"), hidden, hidden),
             norm1: norm(&attention / "output"),
             wide: Dense::new(&(path / "intermediate" / "dense"), hidden, plan.intermediate),
@@ -219,59 +153,18 @@ impl Layer {
         }
     }
 
-    fn frozen(&self, kind: Kind) -> Self {
-        Self {
-            qkv: Qkv::Joined(cast_dense(&self.qkv.join(), kind)),
-            attended: cast_dense(&self.attended, kind),
-            norm1: cast_norm(&self.norm1, kind),
-            wide: cast_dense(&self.wide, kind),
-            narrow: cast_dense(&self.narrow, kind),
-            norm2: cast_norm(&self.norm2, kind),
-            heads: self.heads,
-        }
-    }
-
     /// [N, H] to [N, H].
-    fn forward(&self, x: &Tensor, spans: &[Span]) -> Tensor {
-        let x = self.norm1.forward(&(self.attend(x, spans) + x));
+    fn forward(&self, x: &Tensor, span: &Span) -> Tensor {
+        let x = self.norm1.forward(&(self.attend(x, span) + x));
         let y = self.narrow.forward(&self.wide.forward(&x).gelu("none"));
         self.norm2.forward(&(y + x))
     }
 
-    fn attend(&self, x: &Tensor, spans: &[Span]) -> Tensor {
-        let qkv = self.qkv.forward(x); //                                             [N, 3 * H]
-        let rows: Vec<i64> = spans.iter().map(|span| span.count * span.len).collect();
-        let parts = qkv.split_with_sizes(rows, 0);
-        let mixed = parts
-            .iter()
-            .zip(spans)
-            .map(|(qkv, span)| mix(qkv, span, self.heads))
-            .collect();
-        self.attended.forward(&joined(mixed))
-    }
-}
-
-impl Qkv {
-    fn join(&self) -> Dense {
-        match self {
-            // One product in place of three: what is read once need not be cast and its gradients not added three times.
-            Self::Apart(parts) => Dense {
-                weight: Tensor::cat(&parts.each_ref().map(|part| &part.weight), 0),
-                bias: Tensor::cat(&parts.each_ref().map(|part| &part.bias), 0),
-            },
-            Self::Joined(whole) => Dense {
-                weight: whole.weight.shallow_clone(),
-                bias: whole.bias.shallow_clone(),
-            },
-        }
-    }
-
-    /// [N, H] to [N, 3 * H].
-    fn forward(&self, x: &Tensor) -> Tensor {
-        match self {
-            Self::Apart(_) => self.join().forward(x),
-            Self::Joined(whole) => whole.forward(x),
-        }
+    fn attend(&self, x: &Tensor, span: &Span) -> Tensor {
+        // One product in place of three: what is read once need not be cast and its gradients not added three times.
+        let joined = |of: fn(&Dense) -> &Tensor| Tensor::cat(&self.qkv.each_ref().map(of), 0);
+        let qkv = x.linear(&joined(|part| &part.weight), Some(joined(|part| &part.bias))); // [N, 3 * H]
+        self.attended.forward(&mix(&qkv, span, self.heads))
     }
 }
 
@@ -311,21 +204,6 @@ fn mix(qkv: &Tensor, span: &Span, heads: i64) -> Tensor {
         Tensor::scaled_dot_product_attention(&q, &k, &v, penalty.as_ref(), 0.0, false, None, false)
     };
     mixed.transpose(1, 2).reshape([count * len, heads * size])
-}
-
-fn cast_dense(dense: &Dense, kind: Kind) -> Dense {
-    Dense {
-        weight: dense.weight.detach().to_kind(kind).copy(),
-        bias: dense.bias.detach().to_kind(kind).copy(),
-    }
-}
-
-fn cast_norm(norm: &LayerNorm, kind: Kind) -> LayerNorm {
-    LayerNorm {
-        weight: norm.weight.detach().to_kind(kind).copy(),
-        bias: norm.bias.detach().to_kind(kind).copy(),
-        epsilon: norm.epsilon,
-    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,11 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::ids::SourceHash;
 
-pub use masking::{Next, Padded, Recipe as MaskRecipe, Row, clean, next_sentence, pad, row, split, window};
+pub use masking::{Next, Padded, Recipe as MaskRecipe, Row, clean, fit, next_sentence, pad, row, split, window};
 pub use tokens::{Encoded, Tokenizer, TokenizerError};
 
 /// Special tokens of a row of one segment.
 pub const SPECIALS_OF_ONE: usize = 2;
-
-/// Special tokens of a row of two segments.
-pub const SPECIALS_OF_TWO: usize = 3;
 
 /// The words of a text in lower case, without what is between them.
 pub fn words(text: &str) -> impl Iterator<Item = String> {
