@@ -24,7 +24,7 @@ const THUMBNAIL_PX: u32 = 16;
 const WORDS_DIM: usize = 1_024;
 
 /// Words below which a passage is not cut in two, and the share of them that a window shows.
-const CUT_WORDS_MIN: usize = 24;
+const CUT_WORDS_MIN: usize = 6;
 const WINDOW: f64 = 0.6;
 
 /// The [`VIEWS`] views of a sample, as samples that a user sends; the same ones for ever.

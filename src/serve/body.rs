@@ -247,11 +247,11 @@ async fn form(
     Ok((fields, pictures))
 }
 
-/// Refuses more pictures than a request may bring.
-pub(super) fn too_many(state: &AppState, pictures: usize) -> Result<(), Problem> {
+/// Refuses more files and texts than a request may bring.
+pub(super) fn too_many(state: &AppState, items: usize) -> Result<(), Problem> {
     let max = state.config.items_max;
-    if pictures > max {
-        let detail = format!("the request brings more than {max} pictures");
+    if items > max {
+        let detail = format!("the request brings more than {max} items");
         return Err(Problem::new(Kind::TooLarge, detail).hint("send fewer at once, or raise `server.items_max`"));
     }
     Ok(())

@@ -191,9 +191,9 @@ fn a_daemon_that_is_not_there_is_code_69() {
 }
 
 #[test]
-fn files_that_are_no_pictures_are_refused_by_auto_before_the_daemon_starts() {
+fn files_that_are_neither_pictures_nor_texts_are_refused_by_auto_before_the_daemon_starts() {
     let site = Site::new();
-    site.drop_file("notes.txt", b"no picture");
+    site.drop_file("program", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0");
     let output = curiod()
         .args(["run", "--inbox"])
         .arg(site.path("in"))
@@ -201,7 +201,7 @@ fn files_that_are_no_pictures_are_refused_by_auto_before_the_daemon_starts() {
         .arg(site.path("state"))
         .output()
         .unwrap();
-    not_started(&output, 78, &["--modality image"]);
+    not_started(&output, 78, &["--modality image or text"]);
 }
 
 #[test]

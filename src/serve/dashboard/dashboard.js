@@ -139,7 +139,7 @@ function showStreamNames(streams) {
 function showStream(stream) {
   setText(byId('stream-name'), stream.name);
   const [, words] = condition(stream);
-  const empty = stream.sources_accepted === 0 ? '; nothing has been taken yet: copy pictures into its inbox' : '';
+  const empty = stream.sources_accepted === 0 ? '; nothing has been taken yet: copy files into its inbox' : '';
   setText(byId('stream-doing'), `${words.replace(/:.*/s, '')}${empty}`);
   showWarnings(stream);
   updates.forEach((update) => update(stream));
