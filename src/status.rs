@@ -51,6 +51,9 @@ pub struct StreamStatus {
     pub samples: u64,
     /// Samples held out for the exam.
     pub exam_samples: u64,
+    /// The newest sample; 0 before the first. Samples are numbered from 1 in the order that they came.
+    #[serde(default)]
+    pub newest_sample: u64,
     /// Samples that show what an older one shows, and are replayed with it as one.
     #[serde(default)]
     pub near_duplicates: u64,
@@ -191,6 +194,7 @@ pub(crate) fn example(name: &str) -> StreamStatus {
         }],
         samples: 12,
         exam_samples: 1,
+        newest_sample: 12,
         near_duplicates: 2,
         replay_bytes: 4_096,
         records_quarantined: 0,

@@ -282,6 +282,7 @@ impl Stream {
                 .collect(),
             samples: counts.samples,
             exam_samples: counts.exam_samples,
+            newest_sample: self.handle.replay.newest().0,
             near_duplicates: counts.near_duplicates,
             replay_bytes: counts.bytes,
             records_quarantined: counts.quarantined_records,

@@ -85,8 +85,8 @@ impl Answering {
         Ok(self.encoder().guess(text, most).await?)
     }
 
-    /// The picture as the model sees it, with the middle painted from what is around it.
-    pub(super) async fn paint(&self, picture: Inputs) -> Result<ImageTile, Problem> {
+    /// The hole that the model can paint: the middle of what it sees. An error where it paints nothing.
+    pub(super) fn hole(&self) -> Result<Hole, Problem> {
         let published = self.published();
         let px = published.manifest.provenance.encoder.image_px();
         if !published.has_decoder() || px == 0 {
@@ -98,7 +98,11 @@ impl Answering {
                 "set `learning.objective = \"inpaint\"` for the stream, and ask a generation that it published",
             ));
         }
-        let hole = Hole::central(px);
+        Ok(Hole::central(px))
+    }
+
+    /// The picture as the model sees it, with this hole painted from what is around it.
+    pub(super) async fn paint(&self, picture: Inputs, hole: Hole) -> Result<ImageTile, Problem> {
         Ok(self.encoder().paint(picture, hole).await?)
     }
 

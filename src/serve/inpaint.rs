@@ -44,8 +44,9 @@ pub(super) async fn inpaint(State(state): State<Arc<AppState>>, request: Request
         .image
         .ok_or_else(|| Problem::new(Kind::Unprocessable, "the request brings no picture").hint("`image` is base64"))?;
     let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
+    let hole = model.hole()?;
     let inputs = contents::read(&state, &handle, &model, vec![picture], Vec::new()).await?;
-    let painted = model.paint(inputs).await?;
+    let painted = model.paint(inputs, hole).await?;
     let png = blocking(move || png(&painted))
         .await?
         .map_err(|error| Problem::new(Kind::Internal, format!("failed to write the painted picture: {error}")))?;

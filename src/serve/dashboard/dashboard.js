@@ -6,7 +6,7 @@ import { byId, clockTime, duration, el, refreshTimes, setState, setText, visible
 import { follow, unfollow } from './events.js';
 import { refreshGenerations, refreshQuarantine } from './lists.js';
 import { forget, keep, page } from './page.js';
-import { forgetSearch, listenForPictures, refreshNewest, refreshNovel, showNewest, showSheet } from './pictures.js';
+import { forgetSearch, listenForPictures, refreshNewest, refreshNovel, showNewest, showQuestion, showSheet } from './pictures.js';
 import { FACTS, FIGURES, condition, health, makeFacts, makeFigure, makeReach, remember } from './stream.js';
 
 const STATUS_EVERY_MS = 2000;
@@ -141,12 +141,13 @@ function showStream(stream) {
   const [, words] = condition(stream);
   const empty = stream.sources_accepted === 0 ? '; nothing has been taken yet: copy files into its inbox' : '';
   setText(byId('stream-doing'), `${words.replace(/:.*/s, '')}${empty}`);
+  showQuestion(stream.modality);
   showWarnings(stream);
   updates.forEach((update) => update(stream));
 
   const { generation, index_covered: covered } = stream;
   keep('generations', [generation, stream.candidates_accepted, stream.candidates_rejected].join(), 1000, refreshGenerations);
-  keep('newest', `${stream.sources_accepted}`, 10000, refreshNewest);
+  keep('newest', `${stream.newest_sample}`, 10000, refreshNewest);
   showNewest(page.chosen);
   if (generation !== null) keep('novel', `${generation}/${covered}`, 10000, refreshNovel);
   else showSheet('novel', page.chosen, [], 'Known once a generation is published.');

@@ -1,4 +1,4 @@
-// Sheets of pictures, and the neighbours of one.
+// Sheets of samples, and the neighbours of one: of pictures, or of passages of text.
 
 import { Problem, api, patiently, pictureUrl, post, textUrl } from './api.js';
 import { baseName, byId, clockTime, count, decimals, el, pathOf, plural, setState, setText, visible } from './elements.js';
@@ -17,7 +17,7 @@ function makePicture(stream, { id, path, words }) {
   // What is no picture may be a text; what is neither is gone.
   picture.addEventListener('error', async () => {
     const answer = await fetch(textUrl(stream, id)).catch(() => null);
-    const said = answer?.ok ? visible(await answer.text()) : 'gone';
+    const said = answer?.ok ? visible((await answer.text()).replace(/\s+/g, ' ')) : 'gone';
     picture.replaceWith(el('span', { class: answer?.ok ? 'said' : 'gone' }, said));
   });
   button.addEventListener('click', () => searchSample(stream, id, path));
@@ -64,12 +64,9 @@ export function showNewest(stream) {
   showSheet('newest', stream, pictures, pictures.length > 0 ? 'As they are kept; each as soon as it is taken.' : 'Each appears here as soon as it is taken.');
 }
 
-/**
- * Asks for the newest samples that no event told of. Samples are numbered from 1 and a picture is one sample, so the
- * newest has the number of files taken; one that is gone again is left out.
- */
+/** Asks for the newest samples that no event told of; one that is gone again is left out. */
 export async function refreshNewest(stream) {
-  const last = page.status.streams.find(({ name }) => name === stream).sources_accepted;
+  const last = page.status.streams.find(({ name }) => name === stream).newest_sample;
   const known = new Set(newest.get(stream)?.map(({ id }) => id));
   const ids = Array.from({ length: Math.min(SHEET_PICTURES, last) }, (_, below) => last - below).filter((id) => !known.has(id));
   const samples = await Promise.allSettled(ids.map((id) => api(`samples/${id}?stream=${encodeURIComponent(stream)}`)));
@@ -79,7 +76,7 @@ export async function refreshNewest(stream) {
   };
 }
 
-// --- Neighbours of a picture
+// --- Neighbours
 
 let searching = null;
 let queryUrl = null;
@@ -125,21 +122,37 @@ export function forgetSearch() {
   searching = null;
   byId('query').hidden = true;
   setState(byId('search-note'), '');
-  showSheet('hits', page.chosen, [], 'The samples most like it, with their cosine similarity, appear here. The picture is not kept.');
+  showSheet('hits', page.chosen, [], 'The samples most like it, with their cosine similarity, appear here. What is asked is not kept.');
 }
 
 function showQuery(name, preview) {
   const picture = byId('query-picture');
-  picture.hidden = false;
-  picture.src = preview;
+  picture.hidden = preview === null;
+  if (preview !== null) picture.src = preview;
   byId('query').hidden = false;
   byId('query-name').replaceChildren(pathOf(name));
 }
 
+/** What can be asked about: a picture, or a text. */
+export function showQuestion(modality) {
+  byId('text-form').hidden = modality !== 'text';
+  byId('drop').hidden = modality === 'text';
+}
+
+function searchText(text) {
+  const stream = page.chosen;
+  if (stream) search(stream, text.slice(0, 120), null, (signal) => post('search', { model: stream, text, k: SHEET_PICTURES }, { signal }));
+}
+
 export function listenForPictures() {
+  byId('text-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    searchText(byId('text').value);
+  });
+
   const input = byId('file');
   const veil = byId('drop-veil');
-  const isFiles = (event) => event.dataTransfer?.types.includes('Files') && page.chosen !== null;
+  const isFiles = (event) => event.dataTransfer?.types.includes('Files') && page.chosen !== null && !byId('drop').hidden;
   const take = (files) => files.length > 0 && searchPicture(files[0]);
   input.addEventListener('change', () => {
     take(input.files);
@@ -159,5 +172,5 @@ export function listenForPictures() {
     take(event.dataTransfer.files);
     byId('search-title').focus();
   });
-  addEventListener('paste', (event) => take(event.clipboardData?.files ?? []));
+  addEventListener('paste', (event) => { if (!byId('drop').hidden) take(event.clipboardData?.files ?? []); });
 }
