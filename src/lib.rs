@@ -10,7 +10,7 @@
 //! 5. [`serve`]: embeddings, search and novelty over HTTP from one generation and the index of its space; [`status`] is
 //!    the daemon at a glance.
 //! 6. [`daemon`]: starts, joins and reloads all of it; [`cli`] and [`client`] ask it; [`demo`] watches one at work;
-//!    [`backtest`] plays an archive through the parts of 2 and 3 and scores what was learnt.
+//!    [`backtest`] plays an archive through the parts of 2 and 3 and scores what was learnt; [`plot`] draws.
 //!
 //! What all of them lean on: [`config`], [`limits`], [`ids`], [`clock`] and [`rng`] (time and randomness are passed in),
 //! [`disk`] and [`durable`] (writing that survives a power cut, and faults on order). ARCHITECTURE.md has the threads, the queues and what is always true.
@@ -33,6 +33,7 @@ pub mod ingest;
 pub mod learn;
 pub mod limits;
 pub mod model;
+pub mod plot;
 pub mod registry;
 pub mod replay;
 pub mod rng;

@@ -141,6 +141,7 @@ fn pipeline(config: LearningConfig, device: Device, pictures: Option<&Path>) {
         sampler: SamplerKind::Uniform,
         spec: SPEC.into(),
         tokenizer: None,
+        scales: None,
         device,
         published_step: 0,
         learn_threads: THREADS,

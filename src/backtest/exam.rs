@@ -7,16 +7,12 @@ use super::BacktestError;
 use super::archive::{Archive, Item};
 use super::probes;
 use crate::model::Embedder;
-use crate::model::text::bag_of_words;
+use crate::model::raw;
 use crate::rng;
 use crate::sample::Content;
-use crate::sample::image::resize_bilinear;
 
 /// Side of the thumbnails that stand for raw pixels.
 const THUMBNAIL_PX: u32 = 32;
-
-/// Numbers that words are counted in.
-const WORDS_DIM: usize = 1_024;
 
 /// Rows embedded at a time, so that memory stays small.
 const CHUNK: usize = 1_024;
@@ -126,22 +122,8 @@ fn embed<'a>(features: &Features<'_>, samples: impl Iterator<Item = &'a Content>
             }
             rows
         }
-        Features::Raw => samples.iter().flat_map(|sample| raw(sample)).collect(),
+        Features::Raw => samples.iter().flat_map(|sample| raw(sample, THUMBNAIL_PX)).collect(),
     };
     let rows = Tensor::from_slice(&rows);
     Ok(rows.to_device(Device::Cpu).view([samples.len() as i64, -1]))
-}
-
-/// A sample as a unit vector, without a network: of a picture its pixels, their mean taken off; of a text its counted words.
-fn raw(sample: &Content) -> Vec<f32> {
-    let numbers: Vec<f32> = match sample {
-        Content::Image(tile) => {
-            let bytes = resize_bilinear(tile, THUMBNAIL_PX, THUMBNAIL_PX).rgb;
-            let mean = bytes.iter().map(|byte| f32::from(*byte)).sum::<f32>() / bytes.len() as f32;
-            bytes.iter().map(|byte| f32::from(*byte) - mean).collect()
-        }
-        Content::Text(passage) => bag_of_words(&passage.text, WORDS_DIM),
-    };
-    let length = numbers.iter().map(|v| v * v).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-    numbers.into_iter().map(|v| v / length).collect()
 }

@@ -7,6 +7,7 @@ mod arms;
 mod exam;
 mod jsonl;
 pub mod metrics;
+pub mod nab;
 mod play;
 mod plot;
 pub mod probes;

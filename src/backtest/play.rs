@@ -14,9 +14,9 @@ use super::arms::{Arm, Sees};
 use super::exam::{Exam, Features, Measured};
 use crate::clock::Timestamp;
 use crate::config::{LearningConfig, ReplayConfig};
-use crate::learn::{DrivenLearner, LearnSetup, train_vocabulary};
+use crate::learn::{DrivenLearner, LearnSetup, measure_scales, train_vocabulary};
 use crate::model::text::Tokenizer;
-use crate::model::{Embedder, EncoderSpec, Pretrained};
+use crate::model::{Embedder, EncoderSpec, Pretrained, Scales};
 use crate::replay::{NewSource, ReplayBuffer};
 use crate::sample::{Content, Modality};
 
@@ -164,9 +164,21 @@ fn tokenizer(archive: &Archive, arm: &Arm, spec: &EncoderSpec) -> Result<Option<
     }
     let texts = archive.stream.iter().filter_map(|item| match &item.content {
         Content::Text(passage) => Some(passage.text.clone()),
-        Content::Image(_) => None,
+        _ => None,
     });
     Ok(Some(train_vocabulary(learning, texts)?))
+}
+
+/// The scales that a stream of transitions has: those of its first ones. None for others.
+fn scales(archive: &Archive, spec: &EncoderSpec) -> Option<Scales> {
+    let EncoderSpec::Transition(spec) = spec else {
+        return None;
+    };
+    let transitions = archive.stream.iter().filter_map(|item| match &item.content {
+        Content::Transition(transition) => Some(transition.clone()),
+        _ => None,
+    });
+    Some(measure_scales(transitions, spec))
 }
 
 /// After how many arrivals the network is scored, and which experience ends there.
@@ -224,6 +236,7 @@ impl Stage {
             publication: arm.config.publication.clone(),
             spec,
             tokenizer: tokenizer.clone(),
+            scales: scales(archive, &spec),
             device: setup.device,
             learn_threads: setup.threads,
             augment_threads: (setup.threads / 2).max(1),

@@ -3,14 +3,13 @@
 
 use tch::{Kind, Tensor};
 
+use crate::model::Ridge;
+
 /// Neighbours that vote (Wu et al. 2018 and later take 20 to 200; small archives want few).
 const NEIGHBOURS: i64 = 20;
 
 /// Rows compared at once, so that memory stays at `CHUNK * N` numbers.
 const CHUNK: i64 = 512;
-
-/// Strengths of the probe's penalty that are tried, as shares of the mean eigenvalue of the features' covariance.
-const PENALTIES: [f64; 6] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0];
 
 /// The label of each query by a vote of its nearest by cosine, each vote as heavy as one; of equally many votes the
 /// nearer neighbours' win. `known` [N, D], `queries` [M, D], unit rows; `labels` `[N]`, whole numbers below `classes`.
@@ -37,72 +36,9 @@ pub fn by_neighbours(known: &Tensor, labels: &Tensor, queries: &Tensor, classes:
 /// mean 0 and standard deviation 1 over what is known: `argmax(queries (X'X + penalty N I)^-1 X'Y)`. Its penalty is the one
 /// that answers best where each of what is known is left out once. Shapes as in [`by_neighbours`].
 pub fn by_ridge(known: &Tensor, labels: &Tensor, queries: &Tensor, classes: i64) -> Tensor {
-    let ridge = Ridge::fit(known, labels, classes);
-    let right = |penalty: f64| share_right(&ridge.left_out(penalty).argmax(1, false), labels);
-    let penalty = PENALTIES
-        .into_iter()
-        .map(|penalty| (right(penalty), penalty))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map_or(PENALTIES[2], |(_, penalty)| penalty);
-    ridge.answer(queries, penalty)
-}
-
-/// A ridge regression for any penalty: in the axes of the features' covariance a penalty is a division.
-struct Ridge {
-    mean: Tensor,
-    std: Tensor,
-    /// The labels' shares [1, classes].
-    share: Tensor,
-    /// What is known [N, D] and its labels less their shares [N, classes].
-    x: Tensor,
-    y: Tensor,
-    /// The covariance's eigenvalues times N [D] and axes [D, D].
-    spread: Tensor,
-    axes: Tensor,
-}
-
-impl Ridge {
-    fn fit(known: &Tensor, labels: &Tensor, classes: i64) -> Self {
-        let known = known.to_kind(Kind::Double);
-        let mean = known.mean_dim([0i64].as_slice(), true, Kind::Double);
-        let std = known.std_dim([0i64].as_slice(), true, true).clamp_min(1e-9);
-        let x = (known - &mean) / &std;
-        let one_hot = labels.one_hot(classes).to_kind(Kind::Double);
-        let share = one_hot.mean_dim([0i64].as_slice(), true, Kind::Double);
-        let (spread, axes) = x.tr().matmul(&x).linalg_eigh("L");
-        Self {
-            y: one_hot - &share,
-            spread: spread.clamp_min(0.0),
-            axes,
-            mean,
-            std,
-            share,
-            x,
-        }
-    }
-
-    /// The weights in the axes of the covariance [D, classes], and `1 / (eigenvalue + penalty N)` [D, 1].
-    fn weights(&self, penalty: f64) -> (Tensor, Tensor) {
-        let divisor = (&self.spread + penalty * self.x.size()[0] as f64).unsqueeze(1);
-        let sums = self.axes.tr().matmul(&self.x.tr().matmul(&self.y));
-        (sums / &divisor, divisor.reciprocal())
-    }
-
-    /// What would be answered of each of what is known without it [N, classes]: its label, less how far the answer is from it
-    /// over how little that answer is its own (Golub, Heath and Wahba 1979). The means are left out with it, the scale is not.
-    fn left_out(&self, penalty: f64) -> Tensor {
-        let (weights, inverse) = self.weights(penalty);
-        let turned = self.x.matmul(&self.axes); //                                                     [N, D]
-        let own = turned.square().matmul(&inverse) + 1.0 / self.x.size()[0] as f64; //                 [N, 1]
-        let off = &self.y - turned.matmul(&weights);
-        &self.y + &self.share - off / (own.neg() + 1.0).clamp_min(1e-9)
-    }
-
-    fn answer(&self, queries: &Tensor, penalty: f64) -> Tensor {
-        let queries = (queries.to_kind(Kind::Double) - &self.mean) / &self.std;
-        let answers = queries.matmul(&self.axes).matmul(&self.weights(penalty).0);
-        (answers + &self.share).argmax(1, false)
-    }
+    let ridge = Ridge::fit(known, &labels.one_hot(classes));
+    let penalty = ridge.best_penalty(|left_out| share_right(&left_out.argmax(1, false), labels));
+    ridge.answer(queries, penalty).argmax(1, false)
 }
 
 /// The share of answers that are right.
@@ -117,6 +53,7 @@ pub fn share_right(answers: &Tensor, labels: &Tensor) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::PENALTIES;
     use tch::Device;
 
     /// Points around the corners of a triangle, unit rows, and their corners.
@@ -154,29 +91,14 @@ mod tests {
             (Tensor::cat(&[telling, noise], 1), labels)
         };
         let ((known, labels), (queries, wanted)) = (sample(70), sample(2_000));
-        let fit = Ridge::fit(&known, &labels, 2);
-        let accuracy = |penalty: f64| share_right(&fit.answer(&queries, penalty), &wanted);
+        let fit = Ridge::fit(&known, &labels.one_hot(2));
+        let accuracy = |penalty: f64| share_right(&fit.answer(&queries, penalty).argmax(1, false), &wanted);
         let chosen = share_right(&by_ridge(&known, &labels, &queries, 2), &wanted);
         assert!(
             chosen > accuracy(PENALTIES[0]) + 0.05,
             "{chosen} {}",
             accuracy(PENALTIES[0])
         );
-        // Left out in truth, one by one, at one penalty: the same answers.
-        let one_out = |out: i64| {
-            let others: Vec<i64> = (0..70).filter(|row| *row != out).collect();
-            let others = Tensor::from_slice(&others);
-            let (x, y) = (fit.x.index_select(0, &others), fit.y.index_select(0, &others));
-            let mean = |of: &Tensor| of.mean_dim([0i64].as_slice(), true, Kind::Double);
-            let (x_mean, y_mean) = (mean(&x), mean(&y));
-            let (x, y) = (x - &x_mean, y - &y_mean);
-            let ridge = Tensor::eye(62, (Kind::Double, Device::Cpu)) * (0.1 * 70.0);
-            let weights = (x.tr().matmul(&x) + ridge).inverse().matmul(&x.tr().matmul(&y));
-            (fit.x.narrow(0, out, 1) - x_mean).matmul(&weights) + y_mean + &fit.share
-        };
-        let expected = Tensor::cat(&(0..70).map(one_out).collect::<Vec<_>>(), 0);
-        let distance = (fit.left_out(0.1) - expected).abs().max().double_value(&[]);
-        assert!(distance < 1e-9, "{distance}");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub struct BacktestArgs {
     /// The daemon's configuration; its first stream's settings, or those of --stream, are what `curiod` stands for
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The kind of data, where there is no configuration: image or text [default: image]
+    /// The kind of data, where there is no configuration: image, text, series or transition [default: image]
     #[arg(long, value_name = "MODALITY", conflicts_with = "config", value_parser = modality)]
     modality: Option<Modality>,
     /// The stream of the configuration
@@ -189,7 +189,7 @@ fn stream(config: &Config, name: Option<&str>) -> Result<config::StreamConfig, F
 }
 
 fn modality(text: &str) -> Result<Modality, String> {
-    serde_json::from_value(text.into()).map_err(|_| "it is image or text".to_owned())
+    serde_json::from_value(text.into()).map_err(|_| "it is image, text, series or transition".to_owned())
 }
 
 fn pair(text: &str) -> Result<(String, String), Failure> {

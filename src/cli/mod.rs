@@ -11,6 +11,7 @@ pub mod fill;
 pub mod inpaint;
 pub mod models;
 pub mod output;
+pub mod over_time;
 pub mod quarantine;
 pub mod query;
 pub mod replay;
@@ -58,12 +59,14 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Its streams
     Streams(status::StreamsArgs),
-    /// Embeddings of pictures or texts
+    /// Embeddings of pictures, texts, series or transitions
     Embed(query::EmbedArgs),
-    /// The samples most like a picture or a text
+    /// The samples most like a picture, a text, a series or a transition
     Search(query::SearchArgs),
-    /// How new a picture or a text is, or which samples are the most novel
+    /// How new something is, which samples are the most novel, or how new each step of a series is
     Novelty(query::NoveltyArgs),
+    /// How curious each transition of a file makes: intrinsic reward and error of the forecast
+    Curiosity(over_time::CuriosityArgs),
     /// Have the middle of a picture painted by a model of the objective `inpaint`
     Inpaint(inpaint::InpaintArgs),
     /// Have the words guessed that a text hides behind `[MASK]`
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Embed(args) => query::embed(&args),
         Command::Search(args) => query::search(&args),
         Command::Novelty(args) => query::novelty(&args),
+        Command::Curiosity(args) => over_time::curiosity(&args),
         Command::Inpaint(args) => inpaint::inpaint(&args),
         Command::Fill(args) => fill::fill(&args),
         Command::Sample(args) => sample::sample(&args),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::failure::Failure;
 use super::output::{print, print_json, table, visible};
+use super::over_time::{self, Out};
 use super::{Connection, Format};
 use crate::client::Client;
 
@@ -29,7 +30,7 @@ pub struct EmbedArgs {
     format: Format,
     #[command(flatten)]
     model: ModelArg,
-    /// A picture, or a file of text for a stream of texts; - reads it from stdin. Several may be given
+    /// A file with one sample of the stream's kind: a picture, a text, a series; - reads it from stdin. Several may be given
     #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "text")]
     file: Vec<PathBuf>,
     /// A text. Several may be given
@@ -47,7 +48,7 @@ pub struct SearchArgs {
     format: Format,
     #[command(flatten)]
     model: ModelArg,
-    /// The neighbours of this picture, or of this file of text; - reads it from stdin
+    /// The neighbours of the one sample in this file; - reads it from stdin
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// The neighbours of this text
@@ -63,7 +64,7 @@ pub struct SearchArgs {
 
 /// The flags of `curiod novelty`.
 #[derive(Args, Clone, Debug)]
-#[command(group(clap::ArgGroup::new("query").required(true).multiple(true).args(["file", "text", "top"])))]
+#[command(group(clap::ArgGroup::new("query").required(true).multiple(true).args(["file", "text", "top", "series"])))]
 pub struct NoveltyArgs {
     #[command(flatten)]
     connection: Connection,
@@ -71,7 +72,7 @@ pub struct NoveltyArgs {
     format: Format,
     #[command(flatten)]
     model: ModelArg,
-    /// How new this picture or file of text is; - reads it from stdin. Several may be given
+    /// How new the one sample in this file is; - reads it from stdin. Several may be given
     #[arg(long, value_name = "FILE", num_args = 1..)]
     file: Vec<PathBuf>,
     /// How new this text is. Several may be given
@@ -80,6 +81,11 @@ pub struct NoveltyArgs {
     /// The N most novel samples held
     #[arg(long, value_name = "N", conflicts_with_all = ["file", "text"])]
     top: Option<usize>,
+    /// How new each step of the series in this file is, by what the steps before it promised
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "text", "top"])]
+    series: Option<PathBuf>,
+    #[command(flatten)]
+    out: Out,
 }
 
 /// Which model.
@@ -144,6 +150,12 @@ pub fn search(args: &SearchArgs) -> Result<(), Failure> {
 
 /// `curiod novelty`.
 pub fn novelty(args: &NoveltyArgs) -> Result<(), Failure> {
+    if let Some(series) = &args.series {
+        return over_time::series(&args.connection, args.format, &args.model, series, &args.out);
+    }
+    if args.out.is_given() {
+        return Err(Failure::new(Failure::USAGE, "--csv and --plot are for --series"));
+    }
     let client = args.connection.client()?;
     let items = Items::read(&args.file, &args.text)?;
     let answer = match args.top {

@@ -9,6 +9,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::sample::Modality;
 use crate::sample::image::Format;
 use crate::sample::text::{self, TextLimits};
+use crate::sample::{series, transition};
 
 /// The flags of `curiod run`.
 #[derive(Args, Clone, Debug)]
@@ -40,12 +41,19 @@ pub enum ModalityChoice {
     Image,
     /// Texts.
     Text,
+    /// Series of numbers.
+    Series,
+    /// Transitions.
+    Transition,
 }
 
 /// Files that `auto` looks at.
 const LOOK_AT_FILES: usize = 64;
-/// Bytes of each that tell its type.
+/// Bytes of each that tell its type, and how much more is read of one that begins with one of these: Parquet, WAV, NumPy, zip,
+/// gzip.
 const LOOK_AT_BYTES: u64 = 4_096;
+const LOOK_AT_WHOLE_BYTES: u64 = 16 << 20;
+const WHOLE: [&[u8]; 5] = [b"PAR1", b"RIFF", b"\x93NUMPY", b"PK\x03\x04", b"\x1f\x8b"];
 
 impl RunArgs {
     /// The configuration that the flags and the environment ask for.
@@ -57,6 +65,8 @@ impl RunArgs {
         let modality = match self.modality {
             ModalityChoice::Image => Modality::Image,
             ModalityChoice::Text => Modality::Text,
+            ModalityChoice::Series => Modality::Series,
+            ModalityChoice::Transition => Modality::Transition,
             ModalityChoice::Auto => tell_modality(&inboxes)?,
         };
         let state = self
@@ -121,6 +131,8 @@ fn default_name(modality: Modality) -> &'static str {
     match modality {
         Modality::Image => "pictures",
         Modality::Text => "texts",
+        Modality::Series => "series",
+        Modality::Transition => "transitions",
     }
 }
 
@@ -149,10 +161,12 @@ pub fn default_state_dir() -> Option<PathBuf> {
         .or_else(|| Some(folder("HOME")?.join(".local/state/curiod")))
 }
 
-/// The modality of the first files, by their content: of pictures where one is, else of texts where one is. An empty inbox is
-/// taken for one of pictures; files of which none is either are refused rather than quarantined one by one.
+/// The modality of the first files, by their content: of pictures where one is, else what most of them are. An empty inbox is
+/// taken for one of pictures; files of which none is anything that is learnt from are refused rather than quarantined one by one.
 fn tell_modality(inboxes: &[PathBuf]) -> Result<Modality, ConfigError> {
-    let (mut looked_at, mut texts) = (0, 0);
+    let mut looked_at = 0;
+    // The likelier comes first among equals: rows of transitions hold words too, and a table of words holds numbers.
+    let mut seen = [(Modality::Transition, 0), (Modality::Text, 0), (Modality::Series, 0)];
     let mut folders = inboxes.to_vec();
     while let Some(folder) = folders.pop() {
         // A folder that can not be read is named when the stream starts.
@@ -161,32 +175,54 @@ fn tell_modality(inboxes: &[PathBuf]) -> Result<Modality, ConfigError> {
             if kind.is_dir() {
                 folders.push(entry.path());
             } else if kind.is_file() && looked_at < LOOK_AT_FILES {
-                let mut head = Vec::new();
-                let read = std::fs::File::open(entry.path()).and_then(|file| {
-                    std::io::Read::read_to_end(&mut std::io::Read::take(file, LOOK_AT_BYTES), &mut head)
-                });
-                looked_at += usize::from(read.is_ok() && !head.is_empty());
-                if Format::of(&head).is_ok() {
+                let Some(bytes) = beginning(&entry.path()).filter(|bytes| !bytes.is_empty()) else {
+                    continue;
+                };
+                looked_at += 1;
+                if Format::of(&bytes).is_ok() {
                     return Ok(Modality::Image);
                 }
-                texts += usize::from(text::cut(&entry.path(), &head, None, &TextLimits::default()).is_ok());
+                let is = |modality| match modality {
+                    Modality::Transition => transition::cut(&entry.path(), &bytes, &Default::default()).is_ok(),
+                    Modality::Text => text::cut(&entry.path(), &bytes, None, &TextLimits::default()).is_ok(),
+                    _ => series::cut(&entry.path(), &bytes, &Default::default()).is_ok(),
+                };
+                if let Some((_, count)) = seen.iter_mut().find(|(modality, _)| is(*modality)) {
+                    *count += 1;
+                }
             }
         }
         if looked_at >= LOOK_AT_FILES {
             break;
         }
     }
-    if texts > 0 {
-        return Ok(Modality::Text);
-    }
     if looked_at == 0 {
         return Ok(Modality::Image);
     }
-    Err(ConfigError {
-        what: format!(
-            "none of the first {looked_at} files in the inbox is a picture or a text, and curiod learns from no other so far"
-        ),
-        hint: "point --inbox at a folder of pictures or texts, or say --modality image or text to quarantine the rest"
-            .to_owned(),
-    })
+    match seen.iter().rev().max_by_key(|(_, count)| *count) {
+        Some((modality, count)) if *count > 0 => Ok(*modality),
+        _ => Err(ConfigError {
+            what: format!(
+                "none of the first {looked_at} files in the inbox is a picture, a text, a series or a file of transitions, and \
+                 curiod learns from no other"
+            ),
+            hint: "point --inbox at a folder of such files, or say --modality image, text, series or transition to quarantine \
+                   the rest"
+                .to_owned(),
+        }),
+    }
+}
+
+/// The beginning of a file, or all of one that can not be told by its beginning.
+fn beginning(path: &Path) -> Option<Vec<u8>> {
+    let mut file = std::fs::File::open(path).ok()?;
+    let mut bytes = Vec::new();
+    let mut read_up_to = |most: u64, bytes: &mut Vec<u8>| {
+        std::io::Read::read_to_end(&mut std::io::Read::take(&mut file, most), bytes).ok()
+    };
+    read_up_to(LOOK_AT_BYTES, &mut bytes)?;
+    if WHOLE.iter().any(|magic| bytes.starts_with(magic)) {
+        read_up_to(LOOK_AT_WHOLE_BYTES, &mut bytes)?;
+    }
+    Some(bytes)
 }

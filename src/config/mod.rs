@@ -16,7 +16,9 @@ pub use sections::*;
 
 use crate::ids::StreamName;
 use crate::sample::image::ImageLimits;
+use crate::sample::series::SeriesLimits;
 use crate::sample::text::TextLimits;
+use crate::sample::transition::TransitionLimits;
 use crate::sample::{Cutting, Modality};
 
 /// The whole configuration.
@@ -92,6 +94,21 @@ impl StreamConfig {
                 },
                 field: self.ingest.text_field.clone(),
             },
+            Modality::Series => Cutting::Series(SeriesLimits {
+                window_steps: self.ingest.window_steps,
+                stride_steps: match self.ingest.window_stride_steps {
+                    0 => self.ingest.window_steps / 2,
+                    asked => asked,
+                },
+                time_column: self.ingest.time_column.clone(),
+                value_columns: self.ingest.value_columns.clone(),
+                ..SeriesLimits::default()
+            }),
+            Modality::Transition => Cutting::Transitions(TransitionLimits {
+                state_dims_max: self.learning.state_dims_max as usize,
+                actions_max: self.learning.actions_max as usize,
+                ..TransitionLimits::default()
+            }),
         }
     }
 }

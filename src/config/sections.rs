@@ -149,6 +149,15 @@ pub struct IngestConfig {
     pub passage_chars_max: usize,
     /// Characters at the end of a passage that begin the next one too.
     pub passage_overlap_chars: usize,
+    /// Steps of one window of a series.
+    pub window_steps: usize,
+    /// Steps from the start of one window to the start of the next; 0: half a window.
+    pub window_stride_steps: usize,
+    /// The column of a series that holds the time. Default: the first with a usual name (timestamp, time, date, ...) or whose
+    /// values are times.
+    pub time_column: Option<String>,
+    /// The columns of a series that are its variables. Default: every one that holds numbers.
+    pub value_columns: Vec<String>,
     /// Free bytes on the state's disk below which nothing more is taken until twice as much is free; below half of them the
     /// learner writes no checkpoints until all of them are.
     pub disk_reserve_bytes: u64,
@@ -169,6 +178,10 @@ impl Default for IngestConfig {
             text_field: None,
             passage_chars_max: 600,
             passage_overlap_chars: 60,
+            window_steps: 128,
+            window_stride_steps: 0,
+            time_column: None,
+            value_columns: Vec::new(),
             disk_reserve_bytes: 1 << 30,
         }
     }

@@ -123,6 +123,20 @@ impl StreamConfig {
                 0.0,
                 ingest.passage_chars_max as f64 / 2.0,
             ),
+            ("ingest.window_steps", ingest.window_steps as f64, 16.0, 4_096.0),
+            (
+                "ingest.window_stride_steps",
+                ingest.window_stride_steps as f64,
+                0.0,
+                ingest.window_steps as f64,
+            ),
+            (
+                "learning.state_dims_max",
+                f64::from(learning.state_dims_max),
+                1.0,
+                65_535.0,
+            ),
+            ("learning.actions_max", f64::from(learning.actions_max), 1.0, 4_096.0),
             ("learning.vocab_size", f64::from(learning.vocab_size), 512.0, 1e6),
             (
                 "learning.vocab_bytes",

@@ -9,6 +9,7 @@
 mod alert;
 mod drift;
 mod junk;
+mod likelihood;
 mod novelty;
 mod packed;
 mod priority;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use alert::{Alert, Signal};
 pub use drift::{Change, PageHinkley};
 pub use junk::is_junk;
+pub use likelihood::{Likelihood, Unusual};
 pub use novelty::Neighbours;
 pub use priority::{Priority, Wish};
 pub use progress::{CLUSTERS_MAX, Progress};

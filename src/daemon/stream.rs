@@ -142,6 +142,7 @@ impl Stream {
                 sampler: config.replay.sampler,
                 spec,
                 tokenizer: None,
+                scales: None,
                 device: common.device,
                 learn_threads: common.threads.learn(),
                 augment_threads: common.threads.augment(),

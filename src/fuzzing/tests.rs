@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target. `tests/fuzz/targets` has a file for each.
-const TARGETS: [Target; 17] = [
+const TARGETS: [Target; 20] = [
     ("bmp", super::bmp),
     ("catalogue", super::catalogue),
     ("checkpoint", super::checkpoint),
@@ -23,7 +23,10 @@ const TARGETS: [Target; 17] = [
     ("png", super::png),
     ("request", super::request),
     ("segment", super::segment),
+    ("series", super::series),
+    ("texts", super::texts),
     ("tiff", super::tiff),
+    ("transitions", super::transitions),
     ("webp", super::webp),
     ("weights", super::weights),
 ];

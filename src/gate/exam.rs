@@ -6,11 +6,11 @@ use std::collections::{HashMap, HashSet};
 
 use tch::Tensor;
 
-use super::{GateError, probes, views};
+use super::{ExamTask, GateError, actions, probes, views};
 use crate::ids::{SampleId, SourceHash};
 use crate::model::Embedder;
 use crate::replay::ReplayBuffer;
-use crate::sample::Content;
+use crate::sample::{Action, Content};
 
 /// Samples below which an exam proves nothing.
 pub const EXAM_SAMPLES_MIN: usize = 32;
@@ -41,11 +41,15 @@ pub(super) struct Exam {
     pub(super) samples: Vec<Sample>,
     /// Samples of the buffer that fill the exam's up to [`CANARIES`]; only looked at clean.
     pub(super) fill: Vec<Sample>,
+    /// What is asked of the networks.
+    pub(super) task: ExamTask,
+    /// What was done in the samples, where that is what is asked.
+    done: HashMap<SampleId, Action>,
 }
 
 impl Exam {
     /// The exam that the buffer offers now.
-    pub(super) fn collect(replay: &ReplayBuffer, samples_max: usize) -> Self {
+    pub(super) fn collect(replay: &ReplayBuffer, samples_max: usize, task: ExamTask) -> Self {
         let with_source = |id: SampleId| {
             replay.info(id).map(|info| Sample {
                 id,
@@ -61,7 +65,12 @@ impl Exam {
             .filter_map(with_source)
             .take(CANARIES.saturating_sub(samples.len()))
             .collect();
-        Self { samples, fill }
+        Self {
+            samples,
+            fill,
+            task,
+            done: HashMap::new(),
+        }
     }
 
     /// Every sample that is looked at clean.
@@ -77,6 +86,15 @@ impl Exam {
             hasher.update(&sample.id.0.to_be_bytes());
         }
         hasher.finalize().to_hex()[..16].to_owned()
+    }
+
+    /// Notes what was done in samples that were shown.
+    pub(super) fn note(&mut self, shown: &[Shown]) {
+        let done = shown.iter().filter_map(|(sample, views)| match views.first() {
+            Some(Content::Transition(transition)) => Some((sample.id, transition.action.clone())),
+            _ => None,
+        });
+        self.done.extend(done);
     }
 
     /// Leaves out samples that the buffer evicted since the exam was collected.
@@ -181,8 +199,19 @@ impl Answers {
         Tensor::from_slice(&rows).reshape([answered.len() as i64, dim as i64])
     }
 
-    /// For each sample, the mean of its view retrieval over the pairs: the exam's scores.
-    pub(super) fn retrieval(&self, samples: &[Sample]) -> Vec<f64> {
+    /// The exam's scores: a number of 0 to 1 for each sample, all of which were answered.
+    pub(super) fn scores(&self, exam: &Exam) -> Vec<f64> {
+        match exam.task {
+            ExamTask::Views => self.retrieval(&exam.samples),
+            ExamTask::Actions => {
+                let done = exam.samples.iter().filter_map(|sample| exam.done.get(&sample.id));
+                actions::told(&self.matrix(&exam.samples, 0, 1), &done.collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// For each sample, the mean of its view retrieval over the pairs.
+    fn retrieval(&self, samples: &[Sample]) -> Vec<f64> {
         let mut scores = vec![0.0; samples.len()];
         for pair in 0..PAIRS {
             let a = self.matrix(samples, 2 * pair, VIEWS);

@@ -2,11 +2,13 @@
 //! Invariant: an [`Accepted`] names bytes that were read back from the disk, examined on samples that were never
 //! trained on, and passed every rule of [`rules`].
 //!
-//! What is guaranteed: with at least [`EXAM_SAMPLES_MIN`] exam samples, a candidate whose expected view retrieval
-//! on samples like the exam's is worse than the published model's, or the best one's, by more than the margin
+//! What is guaranteed: with at least [`EXAM_SAMPLES_MIN`] exam samples, a candidate whose expected score (view retrieval; of
+//! transitions, how well what was done is told) on samples like the exam's is worse than the published model's, or the best one's, by more than the margin
 //! passes with a probability of at most 1 - `confidence`, per verdict, with the gallery taken as given
-//! (see [`statistics`]). It says nothing of any other task.
+//! (see [`statistics`]); and the same of how much is told of what is hidden, where the objective learns to tell it
+//! ([`Embedder::told`](crate::model::Embedder::told)). It says nothing of any other task.
 
+mod actions;
 mod exam;
 mod probes;
 mod report;
@@ -23,13 +25,13 @@ use tch::Device;
 use crate::config::PublicationConfig;
 use crate::ids::Generation;
 use crate::model::text::Tokenizer;
-use crate::model::{EncoderSpec, ModelError};
+use crate::model::{Decoders, EncoderSpec, ModelError};
 use crate::replay::{ReplayBuffer, ReplayError};
 use crate::sample::ContentError;
 pub use exam::{CANARIES, EXAM_SAMPLES_MIN, PAIRS};
 use exam::{CHUNK, Exam};
 pub use report::{
-    Accepted, Baselines, Comparison, Difference, ExamSummary, Measured, Network, Rejected, Report, Verdict,
+    Accepted, Baselines, Comparison, Difference, ExamSummary, ExamTask, Measured, Network, Rejected, Report, Verdict,
 };
 use room::{Memory, Room};
 use rules::Decision;
@@ -47,6 +49,8 @@ pub struct Submission {
     pub student: Vec<u8>,
     /// The teacher's weights, safetensors.
     pub teacher: Vec<u8>,
+    /// The weights of what says what is hidden, beside either, where the objective has it.
+    pub decoders: Option<Decoders>,
 }
 
 impl Submission {
@@ -70,6 +74,8 @@ pub struct Incumbent {
     pub tokenizer: Option<Tokenizer>,
     /// Its weights, safetensors.
     pub weights: Vec<u8>,
+    /// The weights of what says what is hidden, where it has it.
+    pub decoder: Option<Vec<u8>>,
 }
 
 /// Why no verdict was reached.
@@ -119,18 +125,19 @@ impl Gate {
     ) -> Result<Verdict, GateError> {
         let _no_grad = tch::no_grad_guard();
         let spec = &candidate.encoder;
-        let mut exam = Exam::collect(&self.replay, self.config.exam_samples_max);
+        let mut exam = Exam::collect(&self.replay, self.config.exam_samples_max, ExamTask::of(spec));
         let mut room = Room::open(&mut self.memory, self.device, exam.digest(), candidate, published, best)?;
         for (index, samples) in exam.clean().chunks(CANARIES).enumerate() {
             let shown = exam::read(&self.replay, samples, |_, content| vec![content])?;
             room.show_clean(&shown, index == 0, || self.check_stop())?;
         }
         room.measure_clean(&mut exam);
-        for samples in exam.samples.chunks(CHUNK) {
+        for samples in exam.samples.clone().chunks(CHUNK) {
             let shown = exam::read(&self.replay, samples, |sample, content| {
                 views::views(sample.source, &content, spec)
             })?;
             room.show_views(&shown, || self.check_stop())?;
+            exam.note(&shown);
         }
         room.measure_views(&mut exam);
 

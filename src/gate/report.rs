@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::Generation;
+use crate::model::EncoderSpec;
 
 /// Which of a candidate's two networks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,16 +67,40 @@ impl Report {
     }
 }
 
+/// What an exam asks of a network, sample by sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExamTask {
+    /// Which views are of one sample?
+    #[default]
+    Views,
+    /// What was done between a state and the next?
+    Actions,
+}
+
+impl ExamTask {
+    /// What is asked of this network.
+    pub fn of(spec: &EncoderSpec) -> Self {
+        match spec {
+            EncoderSpec::Transition(_) => Self::Actions,
+            EncoderSpec::Image(_) | EncoderSpec::Text(_) | EncoderSpec::Series(_) => Self::Views,
+        }
+    }
+}
+
 /// What the networks were examined on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExamSummary {
+    /// What was asked of them. Absent in reports of before there was a choice.
+    #[serde(default)]
+    pub task: ExamTask,
     /// Held-out samples: the units of every comparison.
     #[serde(alias = "pictures")]
     pub samples: usize,
     /// Samples on which spread and rank were measured: the exam's, filled up from the buffer while there are few.
     #[serde(alias = "clean_pictures")]
     pub clean_samples: usize,
-    /// Pairs of augmented views of each sample.
+    /// Pairs of augmented views of each sample; 0 where no views are asked about.
     pub pairs: usize,
     /// Names the set of samples: the first 16 hexadecimal digits of a hash over their sources.
     pub digest: String,
@@ -97,8 +122,14 @@ pub struct Measured {
     pub std: Option<f64>,
     /// Effective rank of the vectors (RankMe, Garrido et al. 2023, equation 3).
     pub rank: Option<f64>,
-    /// Share of views that find their sample's other view first among those of all samples (R@1, 0 to 1).
+    /// The mean of the exam's scores, 0 to 1: the share of views that find their sample's other view first among those of all
+    /// samples (R@1); of transitions how well what was done is told from the embeddings: the share of choices that are right, of
+    /// real actions the share of their variance.
     pub retrieval: Option<f64>,
+    /// How much of what is hidden in the exam's samples is told, the mean, 0 to 1 (see
+    /// [`Embedder::told`](crate::model::Embedder::told)). None where the objective does not learn to tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<f64>,
 }
 
 /// A candidate beside a model of before, on the same views.
@@ -110,10 +141,16 @@ pub struct Comparison {
     pub step: u64,
     /// What was measured of it now.
     pub measured: Measured,
-    /// The student's retrieval less its own.
+    /// The student's scores less its own.
     pub student: Option<Difference>,
-    /// The teacher's retrieval less its own.
+    /// The teacher's scores less its own.
     pub teacher: Option<Difference>,
+    /// How much more the student tells of what is hidden; None where either tells nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student_told: Option<Difference>,
+    /// How much more the teacher does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher_told: Option<Difference>,
     /// Share of each sample's 10 nearest that the student keeps.
     pub student_neighbours_kept: Option<f64>,
     /// Share of each sample's 10 nearest that the teacher keeps.
@@ -128,9 +165,17 @@ impl Comparison {
             Network::Teacher => self.teacher,
         }
     }
+
+    /// How much more one of the two networks tells of what is hidden.
+    pub fn told(&self, network: Network) -> Option<Difference> {
+        match network {
+            Network::Student => self.student_told,
+            Network::Teacher => self.teacher_told,
+        }
+    }
 }
 
-/// A paired difference of retrieval, over samples.
+/// A paired difference of scores, over samples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     /// Mean, -1 to 1.
@@ -145,7 +190,7 @@ pub struct Baselines {
     /// The same network with random weights of a fixed seed.
     pub random_encoder: Measured,
     /// Retrieval without a network: by the views' own pixels, at 16 x 16, each view's mean taken off; of texts by how often
-    /// words occur.
+    /// words occur; of transitions by the states' own numbers.
     #[serde(alias = "raw_pixels_retrieval")]
     pub raw_retrieval: Option<f64>,
 }
@@ -269,6 +314,7 @@ impl Accepted {
     /// The gate's word, for tests of what comes after the gate.
     pub(crate) fn for_tests(network: Network, weights: &[u8], best: bool) -> Self {
         let exam = ExamSummary {
+            task: ExamTask::Views,
             samples: 0,
             clean_samples: 0,
             pairs: 0,

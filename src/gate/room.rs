@@ -7,11 +7,12 @@ use tch::Device;
 
 use super::exam::{Answers, Exam, Sample, Shown, Taker};
 use super::report::{Baselines, Comparison, Difference, ExamSummary, Measured, Network, Report};
-use super::{GateError, Incumbent, PAIRS, Submission, probes, statistics};
+use super::{ExamTask, GateError, Incumbent, PAIRS, Submission, probes, statistics};
 use crate::config::PublicationConfig;
-use crate::ids::{Generation, Space};
+use crate::ids::{Generation, SampleId, Space};
 use crate::model::text::Tokenizer;
 use crate::model::{Embedder, EncoderSpec, effective_rank, spread};
+use crate::sample::{Content, Modality};
 
 /// Seed of the random encoder that is the baseline.
 const RANDOM_ENCODER_SEED: u64 = 0;
@@ -59,8 +60,10 @@ struct Seat {
     clean: Answers,
     views: Answers,
     measured: Measured,
-    /// Retrieval of each sample.
+    /// The score of each sample.
     scores: Vec<f64>,
+    /// How much of what is hidden in each sample is told, where it can be said.
+    told: HashMap<SampleId, f64>,
 }
 
 impl Room {
@@ -75,8 +78,16 @@ impl Room {
     ) -> Result<Self, GateError> {
         let (encoder, shown) = (&candidate.encoder, candidate.encoder.input_len());
         let own = candidate.tokenizer.as_ref();
-        let open = |encoder: &EncoderSpec, tokenizer: Option<&Tokenizer>, weights: &[u8]| -> Result<Seat, GateError> {
-            let embedder = Embedder::open(encoder, tokenizer, weights, device)?;
+        let open = |encoder: &EncoderSpec,
+                    tokenizer: Option<&Tokenizer>,
+                    weights: &[u8],
+                    decoder: Option<&[u8]>|
+         -> Result<Seat, GateError> {
+            let mut embedder = Embedder::open(encoder, tokenizer, weights, device)?;
+            // What paints pictures tells nothing that is scored.
+            if let Some(decoder) = decoder.filter(|_| encoder.modality() != Modality::Image) {
+                embedder = embedder.with_decoder(decoder)?;
+            }
             Ok(Seat::new(
                 Taker::Network(Box::new(embedder)),
                 Space::of_weights(weights),
@@ -84,7 +95,12 @@ impl Room {
         };
         let mut incumbent = |incumbent: Option<&Incumbent>| -> Result<Option<Seat>, GateError> {
             let Some(incumbent) = incumbent else { return Ok(None) };
-            let mut seat = open(&incumbent.encoder, incumbent.tokenizer.as_ref(), &incumbent.weights)?;
+            let mut seat = open(
+                &incumbent.encoder,
+                incumbent.tokenizer.as_ref(),
+                &incumbent.weights,
+                incumbent.decoder.as_deref(),
+            )?;
             seat.origin = Some((incumbent.generation, incumbent.step));
             seat.views = memory.views.remove(&(seat.space.clone(), shown)).unwrap_or_default();
             Ok(Some(seat))
@@ -100,11 +116,16 @@ impl Room {
             let seat = |taker| Seat::new(taker, Space::of_weights(b""));
             Some([seat(random), seat(Taker::Raw)])
         };
+        let decoders = candidate.decoders.as_ref();
+        let [of_student, of_teacher] = [
+            decoders.map(|decoders| decoders.student.as_slice()),
+            decoders.map(|decoders| decoders.teacher.as_slice()),
+        ];
         Ok(Self {
             shown,
             key,
-            student: open(encoder, own, &candidate.student)?,
-            teacher: open(encoder, own, &candidate.teacher)?,
+            student: open(encoder, own, &candidate.student, of_student)?,
+            teacher: open(encoder, own, &candidate.teacher, of_teacher)?,
             published,
             best,
             baselines,
@@ -124,6 +145,7 @@ impl Room {
         for seat in self.seats() {
             go_on()?;
             seat.clean.ask(&seat.taker, shown.iter())?;
+            seat.tell(shown)?;
             if canaries {
                 let mut again = Answers::default();
                 again.ask(&seat.taker, turned.iter().copied())?;
@@ -160,7 +182,7 @@ impl Room {
         Ok(())
     }
 
-    /// Retrieval, on the samples whose views everyone answered; the others leave the exam.
+    /// The exam's scores, on the samples whose views everyone answered; the others leave the exam.
     pub(super) fn measure_views(&mut self, exam: &mut Exam) {
         let mut finite: Vec<&mut Seat> = self.seats().filter(|seat| seat.measured.finite).collect();
         exam.samples
@@ -169,8 +191,10 @@ impl Room {
             return;
         }
         for seat in &mut finite {
-            seat.scores = seat.views.retrieval(&exam.samples);
+            seat.scores = seat.views.scores(exam);
             seat.measured.retrieval = Some(statistics::mean(&seat.scores));
+            let told: Vec<f64> = seat.told_of(&exam.samples).collect();
+            seat.measured.told = (told.len() == exam.samples.len()).then(|| statistics::mean(&told));
         }
     }
 
@@ -186,6 +210,8 @@ impl Room {
                 measured: seat.measured,
                 student: self.student.difference(seat, config.confidence),
                 teacher: self.teacher.difference(seat, config.confidence),
+                student_told: self.student.told_difference(seat, exam, config.confidence),
+                teacher_told: self.teacher.told_difference(seat, exam, config.confidence),
                 student_neighbours_kept: self.student.neighbours_kept(seat, &clean),
                 teacher_neighbours_kept: self.teacher.neighbours_kept(seat, &clean),
             })
@@ -194,7 +220,11 @@ impl Room {
             exam: ExamSummary {
                 samples: exam.samples.len(),
                 clean_samples: clean.len(),
-                pairs: PAIRS,
+                task: exam.task,
+                pairs: match exam.task {
+                    ExamTask::Views => PAIRS,
+                    ExamTask::Actions => 0,
+                },
                 digest: exam.digest(),
                 margin_points: config.margin_points,
                 confidence: config.confidence,
@@ -251,10 +281,38 @@ impl Seat {
             views: Answers::default(),
             measured: Measured::default(),
             scores: Vec::new(),
+            told: HashMap::new(),
         }
     }
 
-    /// Retrieval less the other's, sample by sample. The bound allows for two networks having been looked at.
+    /// Has it tell what is hidden in samples.
+    fn tell(&mut self, shown: &[Shown]) -> Result<(), GateError> {
+        let Taker::Network(network) = &self.taker else {
+            return Ok(());
+        };
+        let clean: Vec<&Content> = shown.iter().filter_map(|(_, views)| views.first()).collect();
+        if let Some(told) = network.told(&clean)? {
+            self.told.extend(shown.iter().map(|(sample, _)| sample.id).zip(told));
+        }
+        Ok(())
+    }
+
+    /// How much it told of these samples, as far as it can be said.
+    fn told_of(&self, samples: &[Sample]) -> impl Iterator<Item = f64> {
+        samples.iter().filter_map(|sample| self.told.get(&sample.id).copied())
+    }
+
+    /// How much it told less what the other did, sample by sample; None where one of them told nothing.
+    fn told_difference(&self, other: &Self, exam: &Exam, confidence: f64) -> Option<Difference> {
+        let (_, _) = (self.measured.told?, other.measured.told?);
+        let pairs = self.told_of(&exam.samples).zip(other.told_of(&exam.samples));
+        Some(difference(
+            &pairs.map(|(own, other)| own - other).collect::<Vec<_>>(),
+            confidence,
+        ))
+    }
+
+    /// The scores less the other's, sample by sample.
     fn difference(&self, other: &Self, confidence: f64) -> Option<Difference> {
         let (_, _) = (self.measured.retrieval?, other.measured.retrieval?);
         let differences: Vec<f64> = self
@@ -263,11 +321,7 @@ impl Seat {
             .zip(&other.scores)
             .map(|(own, other)| own - other)
             .collect();
-        let looked_at = Network::ALL.len() as f64;
-        Some(Difference {
-            mean: statistics::mean(&differences),
-            lower_bound: statistics::lower_bound(&differences, 1.0 - (1.0 - confidence) / looked_at),
-        })
+        Some(difference(&differences, confidence))
     }
 
     /// Share of each sample's nearest that are among its nearest to the other.
@@ -276,5 +330,14 @@ impl Seat {
             return None;
         }
         probes::neighbours_kept(&self.clean.matrix(samples, 0, 1), &other.clean.matrix(samples, 0, 1))
+    }
+}
+
+/// The mean of paired differences, and its lower bound. The bound allows for two networks having been looked at.
+fn difference(differences: &[f64], confidence: f64) -> Difference {
+    let looked_at = Network::ALL.len() as f64;
+    Difference {
+        mean: statistics::mean(differences),
+        lower_bound: statistics::lower_bound(differences, 1.0 - (1.0 - confidence) / looked_at),
     }
 }

@@ -9,10 +9,10 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::config::ReplayConfig;
 use crate::ids::SourceHash;
-use crate::model::{Architecture, ImageSpec, Input, PIXEL_MEAN, PIXEL_STD, initialise, weights};
+use crate::model::{Architecture, ImageSpec, Input, PIXEL_MEAN, PIXEL_STD, TransitionSpec, initialise, weights};
 use crate::replay::NewSource;
 use crate::rng;
-use crate::sample::{Content, ImageTile};
+use crate::sample::{Action, Content, ImageTile, Transition};
 
 const PX: u32 = 32;
 
@@ -108,7 +108,7 @@ fn crammed() -> &'static [Vec<u8>; 2] {
     static CRAMMED_WEIGHTS: OnceLock<[Vec<u8>; 2]> = OnceLock::new();
     CRAMMED_WEIGHTS.get_or_init(|| {
         let (_dir, replay) = buffer(CRAMMED, 0);
-        let exam = Exam::collect(&replay, CRAMMED);
+        let exam = Exam::collect(&replay, CRAMMED, ExamTask::Views);
         let shown = exam::read(&replay, &exam.samples, |sample, content| {
             views::views(sample.source, &content, &TINY)
         })
@@ -168,6 +168,7 @@ fn candidate(step: u64, student: &[u8], teacher: &[u8]) -> Submission {
         tokenizer: None,
         student: student.to_vec(),
         teacher: teacher.to_vec(),
+        decoders: None,
     }
 }
 
@@ -178,6 +179,7 @@ fn incumbent(generation: u64, weights: &[u8]) -> Incumbent {
         encoder: TINY,
         tokenizer: None,
         weights: weights.to_vec(),
+        decoder: None,
     }
 }
 
@@ -426,4 +428,72 @@ fn spoilt_candidates_of_every_kind_are_rejected() {
 #[ignore = "minutes of judging: make soak"]
 fn of_a_hundred_spoilt_candidates_not_one_is_published() {
     no_spoilt_one_passes(25);
+}
+
+#[test]
+fn an_exam_of_transitions_asks_what_was_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let (replay, _) = ReplayBuffer::open(dir.path(), &ReplayConfig::default(), 0).unwrap();
+    let hash = |number: &u64| SourceHash::of(&number.to_le_bytes());
+    let numbers = (1_000_000..).filter(|number| hash(number).in_exam()).take(60);
+    let sources = numbers.enumerate().map(|(at, number)| {
+        let mut rng = rng::for_step(number, 0, 1);
+        let state: Vec<f32> = (0..3).map(|_| rng::unit(&mut rng) as f32).collect();
+        let choice = at as u32 % 2;
+        let next_state = vec![state[0] + choice as f32 - 0.5, state[1], state[2]];
+        let transition = Transition {
+            episode: 0,
+            t: 0,
+            state,
+            action: Action::Discrete(choice),
+            next_state,
+        };
+        NewSource {
+            hash: hash(&number),
+            path: format!("{number}.jsonl").into_bytes(),
+            bytes: 1,
+            taken_at: Timestamp(0),
+            samples: vec![Content::Transition(transition).encode()],
+        }
+    });
+    replay.insert(sources.collect()).unwrap();
+    let encoder = EncoderSpec::Transition(TransitionSpec {
+        state_dims: 3,
+        actions: 2,
+        width: 16,
+        features: 8,
+    });
+    let weights = |seed: u64| {
+        let variables = VarStore::new(Device::Cpu);
+        let _network = encoder.build(&variables.root());
+        initialise(&variables, seed).unwrap();
+        weights::export(&variables).unwrap()
+    };
+    let candidate = Submission {
+        step: 10,
+        encoder,
+        tokenizer: None,
+        student: weights(1),
+        teacher: weights(2),
+        decoders: None,
+    };
+    let mut gate = Gate::new(
+        PublicationConfig::default(),
+        Device::Cpu,
+        Arc::new(replay),
+        Arc::default(),
+    );
+    let verdict = gate.judge(&candidate, None, None).unwrap();
+    let report = verdict.report();
+    assert_eq!(
+        (report.exam.task, report.exam.samples, report.exam.pairs),
+        (ExamTask::Actions, 60, 0)
+    );
+    assert!(
+        verdict.reason().contains("it tells the action of"),
+        "{}",
+        verdict.reason()
+    );
+    // Also a random network of states keeps what was done.
+    assert!(report.student.retrieval > Some(0.8), "{report:?}");
 }

@@ -27,15 +27,16 @@ pub struct AdamW {
 }
 
 impl AdamW {
-    /// An optimiser of all variables of these stores, each with the name that its state is saved under. They are laid out
-    /// in memory as they shall stay.
+    /// An optimiser of all variables of these stores that are trained, each with the name that its state is saved under. They
+    /// are laid out in memory as they shall stay.
     pub fn new(stores: &[(&str, &VarStore)], decay: f64) -> Result<Self, LearnError> {
         let device = stores.first().map_or(tch::Device::Cpu, |(_, store)| store.device());
         let state = VarStore::new(device);
         let (mut params, mut means, mut squares) = (Vec::new(), Vec::new(), Vec::new());
         for (prefix, store) in stores {
             // A map's order is not the same in every process; the order of names is.
-            let mut named: Vec<_> = store.variables().into_iter().collect();
+            let trained = store.variables().into_iter().filter(|(_, param)| param.requires_grad());
+            let mut named: Vec<_> = trained.collect();
             named.sort_by(|a, b| a.0.cmp(&b.0));
             for (name, param) in named {
                 let like = |kind: &str| -> Result<Tensor, LearnError> {

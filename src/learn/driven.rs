@@ -7,6 +7,7 @@ use super::checkpoint::Checkpoints;
 use super::run::Loop;
 use super::thread::{Candidate, LearnSetup, LearnerState, Shared};
 use super::{DeviceTurns, LearnError};
+use crate::model::Decoders;
 use crate::replay::ReplayBuffer;
 
 /// A learner without a thread of its own.
@@ -53,6 +54,11 @@ impl DrivenLearner {
     /// The learner in numbers, as it was before its last step.
     pub fn state(&self) -> LearnerState {
         self.shared.state.lock().clone()
+    }
+
+    /// The weights of what says what is hidden, where the objective has it.
+    pub fn decoders(&self) -> Result<Option<Decoders>, LearnError> {
+        self.inner.decoders()
     }
 
     /// The weights as they are now: the student's and the teacher's, as safetensors.

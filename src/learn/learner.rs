@@ -15,7 +15,7 @@ use super::{AdamW, Batch, Health, LearnError};
 use crate::config::LearningConfig;
 use crate::curiosity::Scored;
 use crate::model::text::Tokenizer;
-use crate::model::{Decoders, EncoderSpec, Pretrained, initialise, weights};
+use crate::model::{Decoders, EncoderSpec, Pretrained, Scales, initialise, is_unscaled, weights};
 use crate::replay::Evidence;
 use crate::torch;
 
@@ -112,9 +112,9 @@ impl Learner {
         let mut teacher = VarStore::new(setup.device);
         let teacher_network = setup.spec.build(&teacher.root());
         let mut teacher_decoder = is_decoder.then(|| VarStore::new(setup.device));
-        let teacher_guesses = teacher_decoder
+        let teacher_filler = teacher_decoder
             .as_ref()
-            .and_then(|store| objective::decoder(&setup.config, &setup.spec, &store.root()));
+            .map(|store| objective::decoder(&setup.config, &setup.spec, &store.root()));
         for store in [&encoder, &heads, &teacher]
             .into_iter()
             .chain(&teacher_decoder)
@@ -133,7 +133,7 @@ impl Learner {
         }
         let decay = setup.config.weight_decay;
         let aligner = (setup.config.alignment_max > 0.0)
-            .then(|| Aligner::new(setup.spec.dim(), setup.config.seed, decay, setup.device))
+            .then(|| Aligner::new(teacher_network.dim(), setup.config.seed, decay, setup.device))
             .transpose()?;
         let optimiser = AdamW::new(&[("encoder", &encoder), ("heads", &heads)], decay)?;
         let critic = critic
@@ -150,7 +150,7 @@ impl Learner {
             objective,
             student_params,
             teacher_params,
-            scorer: Scorer::new(teacher_network, teacher_guesses, numerics)?,
+            scorer: Scorer::new(&setup.spec, teacher_network, teacher_filler, numerics)?,
             numerics,
             setup,
             encoder,
@@ -178,6 +178,22 @@ impl Learner {
             weights::load_into(teacher, &weights::export(&self.heads)?)?;
         }
         Ok(())
+    }
+
+    /// Sets the scales of transitions, of the student and its teacher.
+    pub fn scale(&self, scales: &Scales) -> Result<(), LearnError> {
+        for encoder in [&self.encoder, &self.teacher] {
+            scales.set_encoder(encoder)?;
+        }
+        for heads in std::iter::once(&self.heads).chain(&self.teacher_decoder) {
+            scales.set_heads(heads)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it has learnt nothing, and has no scale of transitions from weights that it continues from.
+    pub(super) fn is_unscaled(&self) -> bool {
+        self.step == 0 && is_unscaled(&self.encoder)
     }
 
     /// Steps done in the learner's life.
@@ -245,6 +261,7 @@ impl Learner {
             let _ = critic.optimiser.update(CRITIC_RATE * rate)?;
         }
         self.failed_in_a_row = 0;
+        self.objective.taken(&loss);
         self.loss = Some(self.loss.map_or(total, |mean| mean + LOSS_RATE * (total - mean)));
         {
             let _no_grad = tch::no_grad_guard();
@@ -258,7 +275,9 @@ impl Learner {
             .map(|(&id, error)| Evidence { id, error })
             .collect();
         let health = if step.is_multiple_of(HEALTH_EVERY) {
-            Some(Health::measure(&loss.features.detach(), &self.student_params)?)
+            let trained = self.student_params.iter().filter(|param| param.requires_grad());
+            let trained: Vec<Tensor> = trained.map(Tensor::shallow_clone).collect();
+            Some(Health::measure(&loss.features.detach(), &trained)?)
         } else {
             None
         };
@@ -278,7 +297,7 @@ impl Learner {
         let _ = self.setup.spec.build(&fresh.root());
         initialise(&fresh, self.setup.config.seed ^ self.step.rotate_left(32))?;
         weights::lay_out(&fresh)?;
-        Ok(torch::lerp(&in_order(&self.encoder), &in_order(&fresh), SHRINK)?)
+        Ok(torch::lerp(&trained(&self.encoder), &trained(&fresh), SHRINK)?)
     }
 
     /// How well the student tells apart samples of which it is shown two views each: a loss for each, in nats (see
@@ -359,6 +378,13 @@ impl Learner {
             step: batch.step,
         })
     }
+}
+
+/// Those of the store's variables that are trained, in the order of their names.
+fn trained(store: &VarStore) -> Vec<Tensor> {
+    let mut params = in_order(store);
+    params.retain(Tensor::requires_grad);
+    params
 }
 
 /// The store's variables in the order of their names.

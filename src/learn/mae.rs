@@ -68,7 +68,7 @@ impl Mae {
         let in_place = Tensor::cat(&[seen, hidden], 1).gather(1, &every, false); //           [V, N, E]
         let mut x = in_place + &self.places;
         for block in &self.blocks {
-            x = block.forward(&x);
+            x = block.forward(&x, None);
         }
         self.outward.forward(&self.norm.forward(&x))
     }

@@ -4,23 +4,27 @@ use tch::nn::{Path, VarStore};
 use tch::{Device, Tensor};
 
 use super::LearnError;
+use super::icm::Icm;
 use super::inpaint::Inpaint;
 use super::mae::Mae;
+use super::masked::Masked;
 use super::mlm::{self, Mlm};
-use super::show::Hidden;
+use super::show::{Hidden, HiddenPatches, HiddenWords};
 use super::simclr::SimClr;
 use super::vicreg::VicReg;
 use crate::config::{LearningConfig, ObjectiveKind};
-use crate::model::bert::MaskedHead;
-use crate::model::{Bert, Decoder, Encoder, EncoderSpec, Input, ModelError, Tokens, initialise};
+use crate::model::{
+    Actions, Bert, Encoder, EncoderSpec, Filler, Input, ModelError, PatchTransformer, Patches, StateNetwork, Tokens,
+    initialise,
+};
 use crate::sample::Modality;
 use crate::torch::Bf16Autocast;
 
 /// Two views of each of B samples, on the learner's device.
 pub struct Views {
-    /// 2B rows: row `i` and row `B + i` show one sample.
+    /// 2B rows: row `i` and row `B + i` show one sample; of a transition its state and the next.
     pub input: Input,
-    /// What is hidden in them, of texts.
+    /// What is hidden in them, but of pictures.
     pub hidden: Option<Hidden>,
     /// `[B]`, whole numbers: which sample; the same one may be drawn twice.
     pub samples: Tensor,
@@ -46,11 +50,34 @@ impl Views {
     }
 
     /// The texts' views: 2B rows of tokens, and what is hidden in them. An error where they are of something else.
-    pub fn tokens(&self) -> Result<(&Tokens, &Hidden), ModelError> {
+    pub fn tokens(&self) -> Result<(&Tokens, &HiddenWords), ModelError> {
         match (&self.input, &self.hidden) {
-            (Input::Tokens(tokens), Some(hidden)) => Ok((tokens, hidden)),
+            (Input::Tokens(tokens), Some(Hidden::Words(hidden))) => Ok((tokens, hidden)),
             (other, _) => Err(ModelError::OtherInput {
                 network: Modality::Text,
+                given: other.modality(),
+            }),
+        }
+    }
+
+    /// The series' views: 2B rows of patches, and what is hidden in them. An error where they are of something else.
+    pub fn patches(&self) -> Result<(&Patches, &HiddenPatches), ModelError> {
+        match (&self.input, &self.hidden) {
+            (Input::Patches(patches), Some(Hidden::Patches(hidden))) => Ok((patches, hidden)),
+            (other, _) => Err(ModelError::OtherInput {
+                network: Modality::Series,
+                given: other.modality(),
+            }),
+        }
+    }
+
+    /// The transitions' states, [2B, S]: those before, then those after; and what was done. An error where they are of
+    /// something else.
+    pub fn states(&self) -> Result<(&Tensor, &Actions), ModelError> {
+        match (&self.input, &self.hidden) {
+            (Input::States(states), Some(Hidden::Actions(actions))) => Ok((states, actions)),
+            (other, _) => Err(ModelError::OtherInput {
+                network: Modality::Transition,
                 given: other.modality(),
             }),
         }
@@ -81,7 +108,9 @@ pub struct Loss {
     /// `[B]`, without gradient: each sample's prediction error, 0 at best; comparable between steps. Its unit is the
     /// objective's: of `simclr` and `vicreg` a quarter of the squared distance of the views' unit embeddings, of `inpaint`
     /// the squared error of a hidden pixel (1: black for white), of `mae` the share of a hidden patch's variance that was
-    /// not predicted, of `mlm` and `bert` the negative log-likelihood of a hidden token over that of a guess among all tokens.
+    /// not predicted, of `mlm` and `bert` the negative log-likelihood of a hidden token over that of a guess among all tokens, of
+    /// `masked` the squared error of a hidden number in variances of what is visible of its variable, above 1 ever nearer to 2, of
+    /// `icm` the squared error of the next state's features over their variance.
     pub errors: Tensor,
     /// [2B, D]: the encoder's features of what it was shown, for health and for alignment with the teacher.
     pub features: Tensor,
@@ -100,17 +129,16 @@ pub trait Objective: Send {
 
     /// The loss of a batch.
     fn loss(&self, views: &Views, numerics: Numerics) -> Result<Loss, LearnError>;
+
+    /// Hears that the step of this loss was taken, for what is measured and not trained: a step that failed changes nothing.
+    fn taken(&self, _loss: &Loss) {}
 }
 
-/// Adds the variables of the heads of an objective whose heads are a decoder below `path`. Of texts what guesses the hidden
-/// words; the teacher of pictures paints nothing.
-pub(super) fn decoder(config: &LearningConfig, spec: &EncoderSpec, path: &Path) -> Option<MaskedHead> {
+/// Adds the variables of the heads of an objective whose heads are a decoder below `path`: what says what is hidden.
+pub(super) fn decoder(config: &LearningConfig, spec: &EncoderSpec, path: &Path) -> Filler {
     match spec {
-        EncoderSpec::Image(spec) => {
-            let _ = Decoder::new(path, spec);
-            None
-        }
-        EncoderSpec::Text(spec) => Some(mlm::heads(config.objective.of(Modality::Text), spec, path).0),
+        EncoderSpec::Text(spec) => Filler::Words(mlm::heads(config.objective.of(Modality::Text), spec, path).0),
+        _ => Filler::new(path, spec),
     }
 }
 
@@ -159,6 +187,12 @@ pub(super) fn build(config: &LearningConfig, spec: &EncoderSpec, device: Device)
         (ObjectiveKind::Mlm | ObjectiveKind::Bert, EncoderSpec::Text(spec)) => {
             Box::new(Mlm::new(kind, Bert::new(&roots.0, &spec.bert), spec, &roots.1))
         }
+        (ObjectiveKind::Masked, EncoderSpec::Series(spec)) => {
+            Box::new(Masked::new(PatchTransformer::new(&roots.0, spec), spec, &roots.1))
+        }
+        (ObjectiveKind::Icm, EncoderSpec::Transition(spec)) => {
+            Box::new(Icm::new(StateNetwork::new(&roots.0, spec), spec, &roots.1))
+        }
         _ => {
             return Err(LearnError::OtherModality {
                 objective: kind,
@@ -173,7 +207,7 @@ pub(super) fn build(config: &LearningConfig, spec: &EncoderSpec, device: Device)
         objective,
         encoder,
         heads,
-        is_decoder: matches!(kind, ObjectiveKind::Inpaint | ObjectiveKind::Mlm | ObjectiveKind::Bert),
+        is_decoder: kind.has_decoder(),
         critic,
     })
 }

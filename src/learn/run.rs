@@ -21,12 +21,14 @@ use super::pace::Pace;
 use super::score::{self, ToScore};
 use super::show::Presenter;
 use super::thread::{Activity, Candidate, LearnSetup, Shared};
-use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport, vocabulary};
+use super::{DeviceTurns, LearnError, Learner, LearnerSetup, StepReport, scaling, vocabulary};
 use crate::config::SamplerKind;
 use crate::curiosity::Scored;
 use crate::disk::DiskGate;
 use crate::ids::{SampleId, SourceHash};
 use crate::limits::BATCH_QUEUE_MAX;
+use crate::model::Decoders;
+use crate::model::EncoderSpec;
 use crate::replay::{Draw, ReplayBuffer};
 use crate::rng;
 use crate::sample::Modality;
@@ -72,8 +74,8 @@ pub(super) struct Loop<Deliver> {
 }
 
 impl<Deliver: Fn(Candidate)> Loop<Deliver> {
-    /// Resumes the newest checkpoint, or begins anew; a new stream of texts waits for its vocabulary first. None when it was
-    /// stopped before that.
+    /// Resumes the newest checkpoint, or begins anew; a new stream of texts waits for its vocabulary first, one of transitions
+    /// for its scales. None when it was stopped before that.
     pub(super) fn new(
         setup: LearnSetup,
         replay: Arc<ReplayBuffer>,
@@ -97,6 +99,15 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
                 return Ok(None);
             };
             learner.setup.tokenizer = Some(tokenizer);
+        }
+        if let EncoderSpec::Transition(spec) = &setup.spec
+            && learner.is_unscaled()
+        {
+            let known = setup.scales.clone();
+            let Some(scales) = known.or_else(|| scaling::of_stream(&replay, &setup, &shared, spec)) else {
+                return Ok(None);
+            };
+            learner.scale(&scales)?;
         }
         cursors.curiosity.measure_novelty(setup.curiosity.novelty);
         if learner.steps() == 0 {
@@ -174,6 +185,11 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
     /// Steps done in the learner's life.
     pub(super) fn steps(&self) -> u64 {
         self.learner.steps()
+    }
+
+    /// The weights of what says what is hidden, where the objective has it.
+    pub(super) fn decoders(&self) -> Result<Option<Decoders>, LearnError> {
+        self.learner.decoders()
     }
 
     /// The weights as they are now: the student's and the teacher's, as safetensors.

@@ -7,12 +7,12 @@ use tch::{Device, Kind, Tensor};
 use super::augment::VIEWS;
 use super::objective::Numerics;
 use super::pairs::{deviation, of_pictures, unit};
-use super::show::Shown;
-use super::{LearnError, mlm};
+use super::show::{Hidden, Shown};
+use super::{LearnError, icm, masked, mlm};
 use crate::curiosity::{Scored, Thumbnail};
 use crate::ids::SampleId;
-use crate::model::bert::{MaskedHead, mean_pooled};
-use crate::model::{Input, Network};
+use crate::model::bert::mean_pooled;
+use crate::model::{EncoderSpec, Filler, Input, Network};
 use crate::replay::{Drawn, EMBEDDING_DIM, Embedding, Score, Sighted};
 use crate::rng::{self, Rng};
 
@@ -120,20 +120,25 @@ pub struct ToScore {
 /// The teacher as one that scores.
 pub(super) struct Scorer {
     teacher: Network,
-    /// What guesses hidden words, where the teacher has learnt to.
-    guesses: Option<MaskedHead>,
-    /// [D, 64].
+    /// What says what is hidden, where the teacher has learnt to.
+    filler: Option<Filler>,
+    /// [D, 64], D as an embedding has.
     projection: Tensor,
     numerics: Numerics,
 }
 
 impl Scorer {
     /// On the teacher's networks, whose variables their owner goes on changing.
-    pub(super) fn new(teacher: Network, guesses: Option<MaskedHead>, numerics: Numerics) -> Result<Self, LearnError> {
+    pub(super) fn new(
+        spec: &EncoderSpec,
+        teacher: Network,
+        filler: Option<Filler>,
+        numerics: Numerics,
+    ) -> Result<Self, LearnError> {
         Ok(Self {
-            projection: projection(teacher.dim() as usize, numerics.device)?,
+            projection: projection(spec.dim() as usize, numerics.device)?,
             teacher,
-            guesses,
+            filler,
             numerics,
         })
     }
@@ -148,21 +153,37 @@ impl Scorer {
         let _no_grad = tch::no_grad_guard();
         let count = to_score.count as i64;
         let (input, hidden) = to_score.shown.input(self.numerics.device)?;
-        let (errors, features) = match (&self.teacher, &self.guesses, &input, hidden) {
-            (Network::Texts(bert), Some(head), Input::Tokens(tokens), Some(hidden)) => {
+        let (errors, clean) = match (&self.teacher, &self.filler, &input, &hidden) {
+            (Network::Texts(bert), Some(Filler::Words(head)), Input::Tokens(tokens), Some(Hidden::Words(hidden))) => {
                 let _autocast = self.numerics.autocast()?;
                 let states = bert.hidden(tokens); //                                    [3n, T, D]
                 let nll = mlm::row_nll(
-                    &mlm::guesses(bert, head, &states, &hidden),
-                    &hidden,
+                    &mlm::guesses(bert, head, &states, hidden),
+                    hidden,
                     SCORE_VIEWS as i64 * count,
                 );
                 let chance = (bert.words().size()[0] as f64).ln();
                 let errors = of_pictures(&nll.narrow(0, 0, VIEWS as i64 * count)) / chance; // [n]
-                (
-                    errors,
-                    unit(&mean_pooled(&states, tokens.mask.as_ref()).to_kind(Kind::Float)),
-                )
+                let features = mean_pooled(&states, tokens.mask.as_ref());
+                (errors, features.narrow(0, VIEWS as i64 * count, count))
+            }
+            (
+                Network::Series(network),
+                Some(Filler::Patches(head)),
+                Input::Patches(patches),
+                Some(Hidden::Patches(hidden)),
+            ) => {
+                let _autocast = self.numerics.autocast()?;
+                masked::scored(network, head, patches, hidden, count)
+            }
+            (
+                Network::States(network),
+                Some(Filler::Dynamics(dynamics)),
+                Input::States(states),
+                Some(Hidden::Actions(actions)),
+            ) => {
+                let _autocast = self.numerics.autocast()?;
+                icm::scored(network, dynamics, states, actions)
             }
             _ => {
                 let features = {
@@ -170,10 +191,11 @@ impl Scorer {
                     self.teacher.forward(&input)? //                                    [3n, D]
                 };
                 let features = unit(&features.to_kind(Kind::Float));
-                (deviation(&features.narrow(0, 0, VIEWS as i64 * count)), features)
+                let errors = deviation(&features.narrow(0, 0, VIEWS as i64 * count));
+                (errors, features.narrow(0, VIEWS as i64 * count, count))
             }
         };
-        let clean = features.narrow(0, VIEWS as i64 * count, count);
+        let clean = unit(&clean.to_kind(Kind::Float)); //                               [n, D]
         let places = unit(&clean.f_matmul(&self.projection)?) * 127.0; //               [n, 64]
         let errors = Vec::<f32>::try_from(errors.to_device(Device::Cpu).contiguous())?;
         let places = Vec::<f32>::try_from(places.to_device(Device::Cpu).contiguous().view(-1))?;

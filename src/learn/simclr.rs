@@ -11,7 +11,7 @@ use super::pairs::{deviation, unit};
 use crate::model::{Dense, Encoder, Input, ModelError};
 
 /// Temperature of the softmax over similarities.
-const TEMPERATURE: f64 = 0.2;
+pub(super) const TEMPERATURE: f64 = 0.2;
 
 /// Numbers of a projection.
 const PROJECTION: i64 = 128;
@@ -70,7 +70,12 @@ impl Objective for SimClr {
             let z = self.projector.forward(&features); //                                 [2B, P]
             (features, z)
         };
-        let total = nt_xent(&unit(&z.to_kind(Kind::Float)), &views.samples, &views.weights);
+        let total = nt_xent(
+            &unit(&z.to_kind(Kind::Float)),
+            &views.samples,
+            &views.weights,
+            TEMPERATURE,
+        );
         let errors = deviation(&unit(&features.detach()));
         Ok(Loss {
             total,
@@ -85,7 +90,7 @@ impl Objective for SimClr {
 /// Where we differ: a batch is drawn with replacement, so views of the same picture at other places of the batch are
 /// left out of the sum; they are no negatives. `z`: [2B, P], unit rows, row `i` and `B + i` of one picture; `samples`:
 /// `[B]`, which sample; `weights`: `[B]`; returns [].
-pub fn nt_xent(z: &Tensor, pictures: &Tensor, weights: &Tensor) -> Tensor {
+pub fn nt_xent(z: &Tensor, pictures: &Tensor, weights: &Tensor, temperature: f64) -> Tensor {
     let n = z.size()[0];
     let partner = Tensor::arange(n, (Kind::Int64, z.device())).roll(n / 2, 0).unsqueeze(1); //       [2B, 1]
     let pictures = Tensor::cat(&[pictures, pictures], 0); //                                          [2B]
@@ -93,7 +98,7 @@ pub fn nt_xent(z: &Tensor, pictures: &Tensor, weights: &Tensor) -> Tensor {
         .unsqueeze(0)
         .eq_tensor(&pictures.unsqueeze(1))
         .scatter_value(1, &partner, 0.0);
-    let similarity = (z.matmul(&z.tr()) / TEMPERATURE).masked_fill(&left_out, f64::NEG_INFINITY); // [2B, 2B]
+    let similarity = (z.matmul(&z.tr()) / temperature).masked_fill(&left_out, f64::NEG_INFINITY); // [2B, 2B]
     let right = similarity
         .log_softmax(1, Kind::Float)
         .gather(1, &partner, false)
@@ -122,6 +127,7 @@ mod tests {
             &z,
             &Tensor::from_slice(&[7i64, 7]),
             &Tensor::ones([2], (Kind::Float, Device::Cpu)),
+            TEMPERATURE,
         );
         assert!(loss.double_value(&[]).abs() < 1e-6);
     }
@@ -136,11 +142,11 @@ mod tests {
             -(dot(i, (i + 2) % 4).exp() / all).ln()
         };
         let plain = (0..4).map(term).sum::<f64>() / 4.0;
-        let loss = nt_xent(&z, &two_pictures(), &Tensor::from_slice(&[1f32, 1.0])).double_value(&[]);
+        let loss = nt_xent(&z, &two_pictures(), &Tensor::from_slice(&[1f32, 1.0]), TEMPERATURE).double_value(&[]);
         assert!((loss - plain).abs() < 1e-5, "{loss} is not {plain}");
 
         let weighted = (2.0 * (term(0) + term(2)) + 0.5 * (term(1) + term(3))) / 5.0;
-        let loss = nt_xent(&z, &two_pictures(), &Tensor::from_slice(&[2f32, 0.5])).double_value(&[]);
+        let loss = nt_xent(&z, &two_pictures(), &Tensor::from_slice(&[2f32, 0.5]), TEMPERATURE).double_value(&[]);
         assert!((loss - weighted).abs() < 1e-5, "{loss} is not {weighted}");
     }
 
@@ -150,7 +156,7 @@ mod tests {
     fn nt_xent_gives_pytorchs_number() {
         let z = unit(&Tensor::arange(12, (Kind::Float, Device::Cpu)).view([6, 2]).sin());
         let ones = Tensor::ones([3], (Kind::Float, Device::Cpu));
-        let loss = nt_xent(&z, &Tensor::from_slice(&[7i64, 8, 9]), &ones).double_value(&[]);
+        let loss = nt_xent(&z, &Tensor::from_slice(&[7i64, 8, 9]), &ones, TEMPERATURE).double_value(&[]);
         assert!((loss - NT_XENT_BY_PYTORCH).abs() < 1e-5, "{loss}");
     }
 
@@ -159,7 +165,13 @@ mod tests {
     #[test]
     fn views_that_agree_and_differ_from_the_others_have_almost_no_loss() {
         let z = rows(&[1., 0., -1., 0., 1., 0., -1., 0.], 2);
-        let loss = nt_xent(&z, &two_pictures(), &Tensor::ones([2], (Kind::Float, Device::Cpu))).double_value(&[]);
+        let loss = nt_xent(
+            &z,
+            &two_pictures(),
+            &Tensor::ones([2], (Kind::Float, Device::Cpu)),
+            TEMPERATURE,
+        )
+        .double_value(&[]);
         assert!(loss < 1e-3, "{loss}");
     }
 }

@@ -260,6 +260,7 @@ impl Running {
             sampler: SamplerKind::Prioritized,
             spec: SPEC,
             tokenizer: None,
+            scales: None,
             device: Device::Cpu,
             learn_threads: 1,
             augment_threads: 1,

@@ -19,7 +19,7 @@ use crate::config::{CuriosityConfig, LearningConfig, PublicationConfig, SamplerK
 use crate::curiosity::{Alert, Counts};
 use crate::ids::{SampleId, StreamName};
 use crate::model::text::Tokenizer;
-use crate::model::{Decoders, EncoderSpec, Pretrained};
+use crate::model::{Decoders, EncoderSpec, Pretrained, Scales};
 use crate::replay::{ReplayBuffer, SampleInfo};
 
 /// How much lower than the others' the learner's priority is: queries and arrivals go first.
@@ -42,6 +42,9 @@ pub struct LearnSetup {
     pub spec: EncoderSpec,
     /// What texts are read with; None: what the checkpoint or the weights to continue from say, else the stream's first texts.
     pub tokenizer: Option<Tokenizer>,
+    /// What the numbers of transitions are scaled by; None: what the checkpoint or the weights to continue from say, else what is
+    /// measured on the stream's first transitions.
+    pub scales: Option<Scales>,
     /// Where it computes.
     pub device: Device,
     /// Threads of one operation.

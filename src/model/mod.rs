@@ -2,16 +2,25 @@
 //! Invariant: variables bear timm's names and shapes, so that what is written here loads there and the other way round.
 
 pub mod bert;
+pub mod cut;
 mod decoder;
+mod dynamics;
 mod embedder;
+mod filler;
+pub mod forecast;
 mod hole;
 mod init;
 mod layers;
 mod network;
+mod patches;
 mod pretrained;
+mod raw;
 mod resnet;
+mod ridge;
+mod scale;
 mod spec;
 mod spectrum;
+mod states;
 pub mod text;
 pub mod vit;
 pub mod weights;
@@ -19,17 +28,26 @@ pub mod weights;
 use tch::{Kind, Tensor};
 
 pub use bert::{Bert, Tokens};
+pub use cut::{PaddedPatches, PatchRow};
 pub use decoder::{Decoder, Decoders};
-pub use embedder::{Embedder, Guess};
+pub use dynamics::{Actions, Dynamics, HEADS, StateNetwork, Told};
+pub use embedder::{Curiosity, Embedder, Guess};
+pub use filler::Filler;
+pub use forecast::Forecast;
 pub use hole::Hole;
 pub use init::initialise;
 pub use layers::{Dense, LayerNorm};
 pub use network::{Input, Network};
+pub use patches::{PatchHead, PatchTransformer, Patches};
 pub use pretrained::Pretrained;
+pub use raw::raw;
 pub use resnet::Resnet;
-pub use spec::{Architecture, EncoderSpec, ImageSpec, TextSpec};
+pub use ridge::{PENALTIES, Ridge};
+pub use scale::{Scale, Scales, is_unscaled};
+pub use spec::{Architecture, EncoderSpec, ImageSpec, SeriesSpec, TextSpec, TransitionSpec};
 use spec::{Plan, short_f64};
 pub use spectrum::{effective_rank, spread};
+pub use states::StateRows;
 pub use vit::Vit;
 
 use crate::torch::TorchError;
@@ -59,6 +77,9 @@ pub enum ModelError {
     /// A text in which words are to be guessed hides none among the tokens that the network sees.
     #[error("the text hides no word: write [MASK] where one is to be guessed")]
     NothingHidden,
+    /// A sample is not what the network can see.
+    #[error("the network can not see the sample: {0}")]
+    Sample(#[from] crate::sample::ContentError),
     /// What a network was given is for another kind of network: a defect of curiod.
     #[error("a network of {network} was given {given}")]
     OtherInput {

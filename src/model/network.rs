@@ -4,7 +4,7 @@ use tch::{Device, TchError, Tensor};
 
 use super::bert::{Bert, Tokens, mean_pooled};
 use super::text::Padded;
-use super::{Encoder, ModelError};
+use super::{Encoder, ModelError, PatchTransformer, Patches, StateNetwork};
 use crate::sample::Modality;
 
 /// What a network is shown, on its device.
@@ -13,6 +13,10 @@ pub enum Input {
     Images(Tensor),
     /// [N, T] tokens.
     Tokens(Tokens),
+    /// [N, T] patches of series.
+    Patches(Patches),
+    /// [N, S] states, filled up with zeros.
+    States(Tensor),
 }
 
 impl Input {
@@ -39,6 +43,8 @@ impl Input {
         match self {
             Self::Images(_) => Modality::Image,
             Self::Tokens(_) => Modality::Text,
+            Self::Patches(_) => Modality::Series,
+            Self::States(_) => Modality::Transition,
         }
     }
 }
@@ -49,6 +55,10 @@ pub enum Network {
     Pictures(Box<dyn Encoder>),
     /// Of texts.
     Texts(Bert),
+    /// Of series.
+    Series(PatchTransformer),
+    /// Of the states of transitions.
+    States(StateNetwork),
 }
 
 impl Network {
@@ -57,6 +67,8 @@ impl Network {
         match self {
             Self::Pictures(encoder) => encoder.dim(),
             Self::Texts(bert) => bert.dim(),
+            Self::Series(network) => network.dim(),
+            Self::States(network) => network.dim(),
         }
     }
 
@@ -65,6 +77,8 @@ impl Network {
         match (self, input) {
             (Self::Pictures(encoder), Input::Images(images)) => Ok(encoder.forward(images)),
             (Self::Texts(bert), Input::Tokens(tokens)) => Ok(mean_pooled(&bert.hidden(tokens), tokens.mask.as_ref())),
+            (Self::Series(network), Input::Patches(patches)) => Ok(network.features(patches)),
+            (Self::States(network), Input::States(states)) => Ok(network.features(states)),
             _ => Err(ModelError::OtherInput {
                 network: self.modality(),
                 given: input.modality(),
@@ -76,6 +90,8 @@ impl Network {
         match self {
             Self::Pictures(_) => Modality::Image,
             Self::Texts(_) => Modality::Text,
+            Self::Series(_) => Modality::Series,
+            Self::States(_) => Modality::Transition,
         }
     }
 }

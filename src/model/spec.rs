@@ -7,7 +7,9 @@ use tch::{Device, nn};
 use super::bert::{self, Bert, BertPlan};
 use super::pretrained::PretrainedBert;
 use super::text::Tokenizer;
-use super::{Encoder, ModelError, Network, PIXEL_MEAN, PIXEL_STD, Resnet, Vit, resnet, vit};
+use super::{
+    Encoder, ModelError, Network, PIXEL_MEAN, PIXEL_STD, PatchTransformer, Resnet, StateNetwork, Vit, resnet, vit,
+};
 use crate::config::{EncoderKind, LearningConfig, ObjectiveKind};
 use crate::sample::Modality;
 
@@ -37,6 +39,10 @@ pub enum EncoderSpec {
     Image(ImageSpec),
     /// Of texts.
     Text(TextSpec),
+    /// Of series.
+    Series(SeriesSpec),
+    /// Of transitions.
+    Transition(TransitionSpec),
 }
 
 /// An encoder of pictures.
@@ -58,6 +64,35 @@ pub struct TextSpec {
     pub tokens_max: u32,
 }
 
+/// An encoder of series: a transformer over patches, whose features are the mean of its tokens'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SeriesSpec {
+    /// Steps of one patch of one variable, which is one token.
+    pub patch_steps: u32,
+    /// Variables that are told apart; what is more counts as the last.
+    pub channels_max: u32,
+    /// Numbers of a token.
+    pub hidden: u32,
+    /// Layers.
+    pub layers: u32,
+    /// Attention heads.
+    pub heads: u32,
+}
+
+/// An encoder of transitions: a network for states. A transition's embedding is that of its state and that of the next, one
+/// after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TransitionSpec {
+    /// Numbers of a state; shorter ones are filled up with zeros.
+    pub state_dims: u32,
+    /// Choices of a discrete action and numbers of a real one, at most.
+    pub actions: u32,
+    /// Numbers of a hidden layer.
+    pub width: u32,
+    /// Numbers of a state's features.
+    pub features: u32,
+}
+
 impl EncoderSpec {
     /// What the configuration asks for on this device, for this kind of data: `auto` and 0 are replaced by the defaults of the
     /// device, the objective and the network. An error where the folder to continue from decides it and holds no BERT.
@@ -65,6 +100,8 @@ impl EncoderSpec {
         Ok(match modality {
             Modality::Image => Self::Image(ImageSpec::resolve(config, device)),
             Modality::Text => Self::Text(TextSpec::resolve(config, device)?),
+            Modality::Series => Self::Series(SeriesSpec::resolve(config, device)),
+            Modality::Transition => Self::Transition(TransitionSpec::resolve(config)),
         })
     }
 
@@ -73,6 +110,8 @@ impl EncoderSpec {
         match self {
             Self::Image(_) => Modality::Image,
             Self::Text(_) => Modality::Text,
+            Self::Series(_) => Modality::Series,
+            Self::Transition(_) => Modality::Transition,
         }
     }
 
@@ -81,6 +120,8 @@ impl EncoderSpec {
         match self {
             Self::Image(spec) => Network::Pictures(spec.build(path)),
             Self::Text(spec) => Network::Texts(Bert::new(path, &spec.bert)),
+            Self::Series(spec) => Network::Series(PatchTransformer::new(path, spec)),
+            Self::Transition(spec) => Network::States(StateNetwork::new(path, spec)),
         }
     }
 
@@ -92,7 +133,8 @@ impl EncoderSpec {
                 Architecture::Resnet18 | Architecture::VitSmall => 256,
                 _ => 128,
             },
-            (0, Self::Text(_)) => 64,
+            (0, Self::Text(_) | Self::Series(_)) => 64,
+            (0, Self::Transition(_)) => 128,
             (asked, _) => asked,
         }
     }
@@ -102,6 +144,8 @@ impl EncoderSpec {
         match self {
             Self::Image(spec) => spec.dim(),
             Self::Text(spec) => spec.bert.hidden,
+            Self::Series(spec) => spec.hidden.into(),
+            Self::Transition(spec) => 2 * i64::from(spec.features),
         }
     }
 
@@ -111,6 +155,8 @@ impl EncoderSpec {
         match self {
             Self::Image(spec) => spec.timm_config(),
             Self::Text(spec) => spec.bert.config_json(tokenizer.map_or(0, Tokenizer::pad)),
+            Self::Series(spec) => own_config("curiod_patch_transformer", self.dim(), spec),
+            Self::Transition(spec) => own_config("curiod_state_network", self.dim(), spec),
         }
     }
 
@@ -122,6 +168,8 @@ impl EncoderSpec {
                 one.architecture == other.architecture && (one.image_px == other.image_px || !one.is_of_one_size())
             }
             (Self::Text(one), Self::Text(other)) => one.bert == other.bert,
+            (Self::Series(one), Self::Series(other)) => one == other,
+            (Self::Transition(one), Self::Transition(other)) => one == other,
             _ => false,
         }
     }
@@ -130,15 +178,52 @@ impl EncoderSpec {
     pub fn image_px(&self) -> u32 {
         match self {
             Self::Image(spec) => spec.image_px,
-            Self::Text(_) => 0,
+            Self::Text(_) | Self::Series(_) | Self::Transition(_) => 0,
         }
     }
 
-    /// Numbers that it is shown of one sample at most: pixels, or tokens.
+    /// Numbers that it is shown of one sample, about: pixels, tokens, or numbers of states.
     pub fn input_len(&self) -> usize {
         match self {
             Self::Image(spec) => (spec.image_px as usize).pow(2),
             Self::Text(spec) => spec.tokens_max as usize,
+            // A window of eight variables.
+            Self::Series(spec) => 1_024 / spec.patch_steps.max(1) as usize,
+            Self::Transition(spec) => 2 * spec.state_dims as usize,
+        }
+    }
+}
+
+/// The `config.json` of a network that no other library has: its name, and what decides its variables.
+fn own_config(architecture: &str, dim: i64, spec: &impl Serialize) -> serde_json::Value {
+    serde_json::json!({ "architecture": architecture, "num_features": dim, "model_args": spec })
+}
+
+impl SeriesSpec {
+    fn resolve(config: &LearningConfig, device: Device) -> Self {
+        let is_small = match config.encoder {
+            EncoderKind::PatchSmall => true,
+            EncoderKind::Auto => device.is_cuda(),
+            _ => false,
+        };
+        let (hidden, layers, heads) = if is_small { (256, 6, 8) } else { (96, 3, 4) };
+        Self {
+            patch_steps: 8,
+            channels_max: 64,
+            hidden,
+            layers,
+            heads,
+        }
+    }
+}
+
+impl TransitionSpec {
+    fn resolve(config: &LearningConfig) -> Self {
+        Self {
+            state_dims: config.state_dims_max,
+            actions: config.actions_max,
+            width: 128,
+            features: 64,
         }
     }
 }

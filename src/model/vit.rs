@@ -123,7 +123,7 @@ impl Vit {
         let class = (&self.class_token + self.places.narrow(1, 0, 1)).expand([count, 1, self.dim], false);
         let mut x = Tensor::cat(&[class, patches.to_kind(Kind::Float)], 1); // [B, 1 + K, D]
         for block in &self.blocks {
-            x = block.forward(&x);
+            x = block.forward(&x, None);
         }
         self.norm.forward(&x).narrow(1, 1, kept)
     }
@@ -169,25 +169,31 @@ impl Block {
         }
     }
 
-    /// [B, N, D] to [B, N, D].
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        let x = x + self.attend(&self.norm1.forward(x));
+    /// [B, N, D] to [B, N, D]. `penalty` [B, 1, 1, N] is added to the scores of what is attended to: 0, or much less where a
+    /// place holds no token.
+    pub fn forward(&self, x: &Tensor, penalty: Option<&Tensor>) -> Tensor {
+        let x = x + self.attend(&self.norm1.forward(x), penalty);
         let y = self.wide.forward(&self.norm2.forward(&x)).gelu("none");
         x + self.narrow.forward(&y)
     }
 
-    fn attend(&self, x: &Tensor) -> Tensor {
+    fn attend(&self, x: &Tensor, penalty: Option<&Tensor>) -> Tensor {
         let [count, tokens, dim] = [x.size()[0], x.size()[1], x.size()[2]];
         let qkv = self
             .qkv
             .forward(x)
             .view([count, tokens, 3, self.heads, dim / self.heads])
             .permute([2, 0, 3, 1, 4]); //                                            [3, B, heads, N, D / heads]
+        let penalty = penalty.map(|penalty| {
+            penalty
+                .to_kind(qkv.kind())
+                .expand([count, self.heads, tokens, tokens], false)
+        });
         let mixed = Tensor::scaled_dot_product_attention(
             &qkv.get(0),
             &qkv.get(1),
             &qkv.get(2),
-            None::<&Tensor>,
+            penalty.as_ref(),
             0.0,
             false,
             None,

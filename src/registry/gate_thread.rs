@@ -329,6 +329,7 @@ impl Court {
             tokenizer: staged.tokenizer().cloned(),
             student: staged.weights(Network::Student)?,
             teacher: staged.weights(Network::Teacher)?,
+            decoders: staged.decoders()?,
         };
         let published = registry.latest().as_ref().map(incumbent).transpose()?;
         let best = registry.best().as_ref().map(incumbent).transpose()?;
@@ -364,6 +365,7 @@ fn incumbent(published: &Published) -> Result<Incumbent, RegistryError> {
         encoder: published.manifest.provenance.encoder,
         tokenizer: published.tokenizer()?,
         weights: published.weights()?,
+        decoder: published.decoder()?,
     })
 }
 

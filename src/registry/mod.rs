@@ -150,6 +150,21 @@ impl Staged {
         Ok(fs::read(&path).map_err(durable::failed("read", &path))?)
     }
 
+    /// The weights of its decoders, read back, where it has any.
+    pub fn decoders(&self) -> Result<Option<Decoders>, RegistryError> {
+        if !self.decoder_path_of(Network::Student).exists() {
+            return Ok(None);
+        }
+        let read = |network| -> Result<Vec<u8>, RegistryError> {
+            let path = self.decoder_path_of(network);
+            Ok(fs::read(&path).map_err(durable::failed("read", &path))?)
+        };
+        Ok(Some(Decoders {
+            student: read(Network::Student)?,
+            teacher: read(Network::Teacher)?,
+        }))
+    }
+
     fn path_of(&self, network: Network) -> PathBuf {
         self.dir.join(format!("{network}.safetensors"))
     }

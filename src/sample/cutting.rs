@@ -4,8 +4,10 @@
 use std::path::Path;
 
 use super::image::{self, Format, ImageLimits};
-use super::text::{self, Fault, TextLimits};
-use super::{Content, Modality, Reason, Rejection};
+use super::series::{self, SeriesLimits};
+use super::text::{self, TextLimits};
+use super::transition::{self, TransitionLimits};
+use super::{Content, Fault, Modality, Reason, Rejection};
 use crate::limits::DECODE_SMALL_BYTES_MAX;
 
 /// How the sources of a stream are cut into samples.
@@ -25,6 +27,10 @@ pub enum Cutting {
         /// The field or column that holds the text.
         field: Option<String>,
     },
+    /// Windows of series.
+    Series(SeriesLimits),
+    /// Transitions.
+    Transitions(TransitionLimits),
 }
 
 /// What was cut from a source, and what of it was passed over.
@@ -61,6 +67,22 @@ impl Cutting {
                     faults_total: cut.faults_total,
                 })
             }
+            Self::Series(limits) => {
+                let cut = series::cut(name, bytes, limits)?;
+                Ok(Pieces {
+                    contents: cut.windows.into_iter().map(Content::Series).collect(),
+                    faults: cut.faults,
+                    faults_total: cut.faults_total,
+                })
+            }
+            Self::Transitions(limits) => {
+                let cut = transition::cut(name, bytes, limits)?;
+                Ok(Pieces {
+                    contents: cut.transitions.into_iter().map(Content::Transition).collect(),
+                    faults: cut.faults,
+                    faults_total: cut.faults_total,
+                })
+            }
         }
     }
 
@@ -81,6 +103,8 @@ impl Cutting {
         match self {
             Self::Pictures { .. } => Modality::Image,
             Self::Texts { .. } => Modality::Text,
+            Self::Series(_) => Modality::Series,
+            Self::Transitions(_) => Modality::Transition,
         }
     }
 
@@ -91,6 +115,8 @@ impl Cutting {
             Self::Pictures { image_px, .. } => 6 * (*image_px).max(1).pow(2) as usize,
             // Up to four bytes a character.
             Self::Texts { limits, .. } => 4 * limits.chars_max.max(1),
+            Self::Series(limits) => 8 * limits.window_steps * limits.columns_max,
+            Self::Transitions(limits) => 4 * (2 * limits.state_dims_max + limits.actions_max),
         }
     }
 }

@@ -2,16 +2,23 @@
 //! Invariant: a value of these types is within its limits; nothing downstream checks it again.
 
 mod cutting;
+mod fault;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod image;
 pub mod perceptual;
+mod reading;
 mod rejection;
+pub mod series;
 pub mod text;
+pub mod transition;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 pub use cutting::{Cutting, Pieces};
+pub use fault::Fault;
 pub use rejection::{Reason, Rejection};
 
 /// The kind of data of a stream.
@@ -22,6 +29,10 @@ pub enum Modality {
     Image,
     /// Passages of text.
     Text,
+    /// Windows of series of numbers.
+    Series,
+    /// Transitions: a state, an action, the next state.
+    Transition,
 }
 
 impl fmt::Display for Modality {
@@ -29,17 +40,23 @@ impl fmt::Display for Modality {
         f.write_str(match self {
             Self::Image => "image",
             Self::Text => "text",
+            Self::Series => "series",
+            Self::Transition => "transition",
         })
     }
 }
 
 /// One sample's content.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// A picture.
     Image(ImageTile),
     /// A passage of text.
     Text(Passage),
+    /// A window of a series.
+    Series(Window),
+    /// A transition.
+    Transition(Transition),
 }
 
 /// A picture as it is kept: upright, 8-bit sRGB, its shorter side at most the stream's `image_px`.
@@ -64,12 +81,126 @@ pub struct Passage {
     pub part: u32,
 }
 
+/// A window of a series of one or more variables, as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// Variables, at least 1.
+    pub channels: u16,
+    /// `channels * steps` numbers: all steps of the first variable, in the order of time, then those of the next. NaN where one
+    /// is missing; every other is finite, and at least one is there.
+    pub values: Vec<f64>,
+    /// The number of its first step in its source, from 0.
+    pub start: u64,
+    /// When its last step was: milliseconds since 1970 in UTC, where the source says so.
+    pub time: Option<i64>,
+}
+
+impl Window {
+    /// Steps of time.
+    pub fn steps(&self) -> usize {
+        self.values.len() / usize::from(self.channels.max(1))
+    }
+
+    /// The steps of one variable less its mean, over its deviation in this window.
+    pub fn normalised(&self, channel: usize) -> Normalised {
+        let steps = self.channel(channel);
+        let there = || steps.iter().filter(|value| !value.is_nan());
+        let count = there().count().max(1) as f64;
+        // Of numbers as large as a double can be neither a sum nor a square is one: they are scaled first.
+        let largest = there().fold(0f64, |largest, value| largest.max(value.abs()));
+        let unit = if largest > 0.0 { largest } else { 1.0 };
+        let mean = there().map(|value| value / unit / count).sum::<f64>();
+        let spread = (there().map(|value| (value / unit - mean).powi(2) / count).sum::<f64>()).sqrt();
+        // What does not vary is all zeros, not noise of the last digit blown up.
+        let is_flat = spread <= 1e-9 * mean.abs().max(f64::MIN_POSITIVE);
+        let normal = |value: &f64| match is_flat {
+            true if !value.is_nan() => 0.0,
+            _ => ((value / unit - mean) / spread) as f32,
+        };
+        Normalised {
+            values: steps.iter().map(normal).collect(),
+            mean: mean * unit,
+            deviation: if is_flat { 0.0 } else { spread * unit },
+        }
+    }
+
+    /// These steps of it alone; None where they are none, or nothing is there in them.
+    pub fn crop(&self, steps: std::ops::Range<usize>) -> Option<Self> {
+        let of = |channel: usize| self.channel(channel).get(steps.clone()).unwrap_or_default();
+        let values: Vec<f64> = (0..usize::from(self.channels)).flat_map(of).copied().collect();
+        values.iter().any(|value| !value.is_nan()).then(|| Self {
+            values,
+            start: self.start + steps.start as u64,
+            time: self.time.filter(|_| steps.end == self.steps()),
+            ..*self
+        })
+    }
+
+    /// The steps of one variable.
+    pub fn channel(&self, channel: usize) -> &[f64] {
+        let steps = self.steps();
+        self.values
+            .get(channel * steps..(channel + 1) * steps)
+            .unwrap_or_default()
+    }
+}
+
+/// The steps of one variable of a window, normalised.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalised {
+    /// A number each; NaN where one is missing.
+    pub values: Vec<f32>,
+    /// The mean that was taken off.
+    pub mean: f64,
+    /// The standard deviation that they were divided by; 0 where they do not vary, and are all 0.
+    pub deviation: f64,
+}
+
+/// What an agent did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// One of a number of choices, from 0.
+    Discrete(u32),
+    /// Real numbers, all finite.
+    Real(Vec<f32>),
+}
+
+/// A transition of an agent's world, as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// The number of its episode in its source.
+    pub episode: u64,
+    /// Its number in the episode.
+    pub t: u64,
+    /// The state before; all numbers are finite.
+    pub state: Vec<f32>,
+    /// What was done.
+    pub action: Action,
+    /// The state after: as long as the one before.
+    pub next_state: Vec<f32>,
+}
+
+/// Steps of one series that are held out for the exam together.
+pub const GROUP_STEPS: u64 = 512;
+
+/// Transitions of one episode that are held out for the exam together.
+pub const GROUP_TRANSITIONS: u64 = 32;
+
 /// Passages of one document that are held out for the exam together: few enough that a book has some in it and most out of it.
 pub const GROUP_PARTS: u32 = 32;
 
-/// The first byte of an encoded picture, and of an encoded passage.
+/// The first byte of an encoded picture, passage, window and transition.
 const IMAGE_V1: u8 = 1;
 const TEXT_V1: u8 = 2;
+const SERIES_V1: u8 = 3;
+const TRANSITION_V1: u8 = 4;
+
+/// The time of a window that has none.
+const NO_TIME: i64 = i64::MIN;
+
+/// The kinds of an encoded action.
+const DISCRETE: u8 = 0;
+const REAL: u8 = 1;
 
 /// Bytes that are not an encoded [`Content`]; says why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,7 +209,10 @@ pub struct ContentError(pub(crate) &'static str);
 
 impl Content {
     /// The bytes the replay buffer keeps: kind and version (u8); of a picture width and height (u16, little-endian) and its
-    /// pixels; of a passage the numbers of its document and of its part (u32, little-endian) and its text in UTF-8.
+    /// pixels; of a passage the numbers of its document and of its part (u32, little-endian) and its text in UTF-8; of a window
+    /// its variables (u16), first step (u64), time (i64) and values (f64); of a transition its episode and place (u64), the
+    /// length of a state (u16), the kind of its action (u8) and its choice or length (u32), then both states and a real action
+    /// (f32).
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Image(tile) => {
@@ -95,6 +229,31 @@ impl Content {
                 bytes.extend_from_slice(&passage.document.to_le_bytes());
                 bytes.extend_from_slice(&passage.part.to_le_bytes());
                 bytes.extend_from_slice(passage.text.as_bytes());
+                bytes
+            }
+            Self::Series(window) => {
+                let mut bytes = Vec::with_capacity(19 + 8 * window.values.len());
+                bytes.push(SERIES_V1);
+                bytes.extend_from_slice(&window.channels.to_le_bytes());
+                bytes.extend_from_slice(&window.start.to_le_bytes());
+                bytes.extend_from_slice(&window.time.unwrap_or(NO_TIME).to_le_bytes());
+                bytes.extend(window.values.iter().flat_map(|value| value.to_le_bytes()));
+                bytes
+            }
+            Self::Transition(transition) => {
+                let (kind, number, real): (_, _, &[f32]) = match &transition.action {
+                    Action::Discrete(choice) => (DISCRETE, *choice, &[]),
+                    Action::Real(numbers) => (REAL, numbers.len() as u32, numbers),
+                };
+                let floats = [&transition.state, &transition.next_state, real];
+                let mut bytes = Vec::with_capacity(24 + 4 * floats.iter().map(|floats| floats.len()).sum::<usize>());
+                bytes.push(TRANSITION_V1);
+                bytes.extend_from_slice(&transition.episode.to_le_bytes());
+                bytes.extend_from_slice(&transition.t.to_le_bytes());
+                bytes.extend_from_slice(&(transition.state.len() as u16).to_le_bytes());
+                bytes.push(kind);
+                bytes.extend_from_slice(&number.to_le_bytes());
+                bytes.extend(floats.into_iter().flatten().flat_map(|value| value.to_le_bytes()));
                 bytes
             }
         }
@@ -123,18 +282,26 @@ impl Content {
                 Ok(_) => Err(ContentError("the passage is empty")),
                 Err(_) => Err(ContentError("the passage is not UTF-8")),
             },
+            [SERIES_V1, rest @ ..] => window(rest).map(Self::Series),
+            [TRANSITION_V1, rest @ ..] => transition(rest).map(Self::Transition),
             _ => Err(ContentError("unknown kind or version")),
         }
     }
 
     /// The group of its source that encoded content is held out by, all of it or none: a document, of a long one each
-    /// [`GROUP_PARTS`] passages. A picture is its source's only one.
+    /// [`GROUP_PARTS`] passages; the windows that begin in the same [`GROUP_STEPS`] steps; [`GROUP_TRANSITIONS`] of an episode. A
+    /// picture is its source's only one.
     pub fn group_of(encoded: &[u8]) -> u64 {
         match encoded {
             [TEXT_V1, d0, d1, d2, d3, p0, p1, p2, p3, ..] => {
                 let document = u32::from_le_bytes([*d0, *d1, *d2, *d3]);
                 let part = u32::from_le_bytes([*p0, *p1, *p2, *p3]);
                 u64::from(document) << 32 | u64::from(part / GROUP_PARTS)
+            }
+            [SERIES_V1, _, _, rest @ ..] => first_u64(rest) / GROUP_STEPS,
+            [TRANSITION_V1, rest @ ..] => {
+                let t = first_u64(rest.get(8..).unwrap_or_default());
+                (first_u64(rest) << 32) | (t / GROUP_TRANSITIONS)
             }
             _ => 0,
         }
@@ -145,8 +312,77 @@ impl Content {
         match self {
             Self::Image(_) => Modality::Image,
             Self::Text(_) => Modality::Text,
+            Self::Series(_) => Modality::Series,
+            Self::Transition(_) => Modality::Transition,
         }
     }
+}
+
+/// The number that bytes begin with; 0 where they are too few.
+fn first_u64(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// A window from what follows its first byte.
+fn window(bytes: &[u8]) -> Result<Window, ContentError> {
+    let cut = ContentError("the window is cut short");
+    let (channels, rest) = bytes.split_first_chunk().ok_or(cut.clone())?;
+    let (start, rest) = rest.split_first_chunk().ok_or(cut.clone())?;
+    let (time, rest) = rest.split_first_chunk().ok_or(cut)?;
+    let (values, left) = rest.as_chunks();
+    let channels = u16::from_le_bytes(*channels);
+    let time = i64::from_le_bytes(*time);
+    if channels == 0 || values.is_empty() || !left.is_empty() || values.len() % usize::from(channels) != 0 {
+        return Err(ContentError("the window's variables and its numbers disagree"));
+    }
+    let values: Vec<f64> = values.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+    if values.iter().any(|value| value.is_infinite()) || values.iter().all(|value| value.is_nan()) {
+        return Err(ContentError("the window has no number, or an infinite one"));
+    }
+    Ok(Window {
+        channels,
+        values,
+        start: u64::from_le_bytes(*start),
+        time: (time != NO_TIME).then_some(time),
+    })
+}
+
+/// A transition from what follows its first byte.
+fn transition(bytes: &[u8]) -> Result<Transition, ContentError> {
+    let cut = ContentError("the transition is cut short");
+    let (episode, rest) = bytes.split_first_chunk().ok_or(cut.clone())?;
+    let (t, rest) = rest.split_first_chunk().ok_or(cut.clone())?;
+    let (dims, rest) = rest.split_first_chunk().ok_or(cut.clone())?;
+    let (kind, rest) = rest.split_first_chunk().ok_or(cut.clone())?;
+    let (number, rest) = rest.split_first_chunk().ok_or(cut)?;
+    let (floats, left) = rest.as_chunks();
+    let dims = usize::from(u16::from_le_bytes(*dims));
+    let number = u32::from_le_bytes(*number);
+    let real = match kind {
+        [DISCRETE] => 0,
+        [REAL] => number as usize,
+        _ => return Err(ContentError("the action is of an unknown kind")),
+    };
+    if dims == 0 || !left.is_empty() || floats.len() != 2 * dims + real {
+        return Err(ContentError("the transition's lengths and its numbers disagree"));
+    }
+    if floats.iter().any(|bytes| !f32::from_le_bytes(*bytes).is_finite()) {
+        return Err(ContentError("a number of the transition is not finite"));
+    }
+    let numbers = |from: usize, count: usize| {
+        let floats = floats[from..from + count].iter();
+        floats.map(|bytes| f32::from_le_bytes(*bytes)).collect::<Vec<_>>()
+    };
+    Ok(Transition {
+        episode: u64::from_le_bytes(*episode),
+        t: u64::from_le_bytes(*t),
+        state: numbers(0, dims),
+        action: match kind {
+            [DISCRETE] => Action::Discrete(number),
+            _ => Action::Real(numbers(2 * dims, real)),
+        },
+        next_state: numbers(dims, dims),
+    })
 }
 
 #[cfg(test)]
@@ -174,6 +410,37 @@ mod tests {
         assert_eq!(Content::decode(&bytes), Ok(content));
         assert!(Content::decode(&bytes[..9]).is_err(), "an empty one was taken");
         assert!(Content::decode(&bytes[..12]).is_err(), "half a letter was taken");
+    }
+
+    #[test]
+    fn a_window_and_a_transition_read_back_as_they_were_written_and_cut_ones_are_refused() {
+        let transition = |action| {
+            Content::Transition(Transition {
+                episode: 7,
+                t: 3,
+                state: vec![0.5, -1.0],
+                action,
+                next_state: vec![0.25, 1e30],
+            })
+        };
+        let window = Content::Series(Window {
+            channels: 2,
+            values: vec![1.0, -2e300, 3.0, 4.0],
+            start: 3 * GROUP_STEPS + 5,
+            time: Some(-1),
+        });
+        assert_eq!(Content::group_of(&window.encode()), 3);
+        let each = [
+            window,
+            transition(Action::Discrete(3)),
+            transition(Action::Real(vec![0.5; 3])),
+        ];
+        for content in each {
+            let bytes = content.encode();
+            assert_eq!(Content::decode(&bytes).as_ref(), Ok(&content));
+            assert!((0..bytes.len()).all(|len| len % 16 == 3 && len > 19 || Content::decode(&bytes[..len]).is_err()));
+        }
+        assert_eq!(Content::group_of(&transition(Action::Discrete(0)).encode()), 7 << 32);
     }
 
     #[test]

@@ -7,10 +7,10 @@ use super::problem::{Kind, Problem};
 use super::stream::{Older, Served};
 use super::{AppState, StreamHandle, blocking};
 use crate::ids::{Generation, StreamName};
-use crate::model::{Guess, Hole};
+use crate::model::{Curiosity, Embedder, Guess, Hole, ModelError};
 use crate::registry::Published;
 use crate::registry::layout::Alias;
-use crate::sample::{ImageTile, Modality};
+use crate::sample::{Content, ImageTile, Modality};
 
 /// A generation of a stream, as a request names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,37 @@ impl Answering {
             let detail = format!("generation {} guesses no words", published.generation);
             return Err(Problem::new(Kind::NoDecoder, detail).hint("ask a stream of texts"));
         }
-        Ok(self.encoder().guess(text, most).await?)
+        Ok(self.encoder().ask(move |network| network.guess(&text, most)).await?)
+    }
+
+    /// Embeddings of transitions, `[n, dim]`, and how curious each makes. An error where the model forecasts no states.
+    pub(super) async fn curiosity(&self, inputs: Inputs) -> Result<(Vec<f32>, Vec<Curiosity>), Problem> {
+        let published = self.published();
+        if !published.has_decoder() || published.manifest.provenance.encoder.modality() != Modality::Transition {
+            let detail = format!("generation {} forecasts no states", published.generation);
+            return Err(Problem::new(Kind::NoDecoder, detail).hint("ask a stream of transitions"));
+        }
+        let asks = move |network: &Embedder| {
+            let samples: Vec<&Content> = inputs.contents.iter().collect();
+            match network.curiosity(&samples)? {
+                Some(curiosity) => Ok(Some((network.embed(&samples)?, curiosity))),
+                None => Ok(None),
+            }
+        };
+        Ok(self.encoder().ask(asks).await?)
+    }
+
+    /// What the model says of the ends of windows. An error where it forecasts nothing.
+    pub(super) async fn forecast<T: Send + 'static>(
+        &self,
+        asks: impl FnOnce(&Embedder) -> Result<Option<T>, ModelError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let published = self.published();
+        if !published.has_decoder() || published.manifest.provenance.encoder.modality() != Modality::Series {
+            let detail = format!("generation {} forecasts nothing", published.generation);
+            return Err(Problem::new(Kind::NoDecoder, detail).hint("ask a stream of series"));
+        }
+        Ok(self.encoder().ask(asks).await?)
     }
 
     /// The hole that the model can paint: the middle of what it sees. An error where it paints nothing.
@@ -103,7 +133,11 @@ impl Answering {
 
     /// The picture as the model sees it, with this hole painted from what is around it.
     pub(super) async fn paint(&self, picture: Inputs, hole: Hole) -> Result<ImageTile, Problem> {
-        Ok(self.encoder().paint(picture, hole).await?)
+        let paint = move |network: &Embedder| match picture.contents.first() {
+            Some(Content::Image(tile)) => network.fill(tile, hole),
+            _ => Ok(None),
+        };
+        Ok(self.encoder().ask(paint).await?)
     }
 
     /// The model with its index, complete.

@@ -1,45 +1,39 @@
-//! What a request asks about, as samples: files of pictures or of text, and texts, read as ingest reads them.
+//! What a request asks about, as samples: files are read as ingest reads them.
 //! Invariant: a file gives the vector that its sample has; what is held is counted before it is read.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::body::{self, PictureFile};
+use super::body;
 use super::choice::Answering;
 use super::encoder::Inputs;
+use super::given::Given;
 use super::problem::{Kind, Problem};
 use super::{AppState, StreamHandle, blocking};
-use crate::model::EncoderSpec;
+use crate::model::{EncoderSpec, StateRows};
 use crate::sample::image::turn;
-use crate::sample::{Content, Cutting, Modality, Passage, Rejection};
+use crate::sample::{Content, Cutting, Rejection};
 
 /// Characters of a text that a file brings: it is one item, whatever ingest would cut it into.
 const FILE_CHARS_MAX: usize = 1 << 20;
 
-/// The samples that a request brings, in this order: its files, its texts.
+/// The samples that a request brings, in this order: its files, texts, series, transitions.
 pub(super) async fn read(
     state: &AppState,
     handle: &StreamHandle,
     model: &Answering,
-    files: Vec<PictureFile>,
-    texts: Vec<String>,
+    mut given: Given,
 ) -> Result<Inputs, Problem> {
-    body::too_many(state, files.len() + texts.len())?;
+    body::too_many(state, given.len())?;
     let spec = model.published().manifest.provenance.encoder;
-    if !texts.is_empty() && spec.modality() != Modality::Text {
-        let detail = format!(
-            "the stream is of the modality `{}`, the request brings texts",
-            spec.modality()
-        );
-        return Err(Problem::new(Kind::Unprocessable, detail).hint("send `images`, or ask a stream of texts"));
-    }
+    given.must_be_of(spec.modality())?;
     let cutting = cutting(handle, &spec);
-    let text_bytes: usize = texts.iter().map(String::len).sum();
+    let files = std::mem::take(&mut given.files);
     let room = body::room(
         state,
-        files.len() * cutting.sample_bytes().min(FILE_CHARS_MAX) + text_bytes,
+        files.len() * cutting.sample_bytes().min(FILE_CHARS_MAX) + given.bytes(),
     )?;
-    let mut contents = Vec::with_capacity(files.len() + texts.len());
+    let mut contents = Vec::with_capacity(files.len() + given.len());
     for (item, file) in files.into_iter().enumerate() {
         // A large picture takes much more room than its file: few are decoded at once. The semaphore is never closed. The
         // permit goes with the work, which goes on when the client hangs up.
@@ -53,16 +47,18 @@ pub(super) async fn read(
         .await?;
         contents.push(one(read.map(|pieces| pieces.contents), item)?);
     }
-    for text in texts {
-        if text.trim().is_empty() {
-            let item = contents.len();
-            return Err(Problem::new(Kind::Unprocessable, format!("text {item} is empty")).item(item));
+    contents.extend(given.contents(contents.len())?);
+    if let EncoderSpec::Transition(spec) = &spec {
+        // One that the network can not take would fail the others that it is embedded with.
+        for (item, content) in contents.iter().enumerate() {
+            StateRows::of(std::iter::once(content), spec).map_err(|error| {
+                let problem = Problem::new(Kind::Unprocessable, format!("item {item}: {}", error.0)).item(item);
+                problem.hint(format!(
+                    "the model takes states of up to {} numbers and actions of up to {}",
+                    spec.state_dims, spec.actions
+                ))
+            })?;
         }
-        contents.push(Content::Text(Passage {
-            text,
-            document: 0,
-            part: 0,
-        }));
     }
     Ok(Inputs {
         contents,
@@ -81,6 +77,7 @@ fn cutting(handle: &StreamHandle, spec: &EncoderSpec) -> Cutting {
             limits.chars_max = FILE_CHARS_MAX;
             Cutting::Texts { limits, field }
         }
+        other => other,
     }
 }
 
@@ -89,7 +86,7 @@ fn one(read: Result<Vec<Content>, Rejection>, item: usize) -> Result<Content, Pr
     let (detail, reason) = match read {
         Ok(mut contents) if contents.len() == 1 => return Ok(contents.remove(0)),
         Ok(contents) => (
-            format!("it holds {} texts, not one: send them as `texts`", contents.len()),
+            format!("it holds {} samples, not one: send them each by itself", contents.len()),
             None,
         ),
         Err(rejection) => (rejection.detail, Some(rejection.reason.as_str().to_owned())),

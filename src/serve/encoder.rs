@@ -17,8 +17,8 @@ use tracing::{error, info};
 
 use super::follow::Follower;
 use crate::limits::{ENCODE_PASS_PIXELS_MAX, ENCODE_QUEUE_MAX};
-use crate::model::{Embedder, Guess, Hole, ModelError};
-use crate::sample::{Content, ImageTile};
+use crate::model::{Embedder, ModelError};
+use crate::sample::Content;
 use crate::torch;
 
 /// How often an idle thread looks whether the buffer has changed.
@@ -100,25 +100,12 @@ impl From<Vec<Content>> for Inputs {
 enum Work {
     /// Samples for their embeddings.
     Embed(Job),
-    /// A text whose hidden words are to be guessed.
-    Guess(Guessing),
-    /// A picture whose hole is to be filled.
-    Paint(Painting),
+    /// Another question about the network.
+    Ask(Question),
 }
 
-/// A picture with a hole, and its room in memory.
-struct Painting {
-    picture: Inputs,
-    hole: Hole,
-    reply: oneshot::Sender<Result<ImageTile, EncodeError>>,
-}
-
-/// A text with hidden words.
-struct Guessing {
-    text: String,
-    most: usize,
-    reply: oneshot::Sender<Result<Vec<Vec<Guess>>, EncodeError>>,
-}
+/// Answers itself from the network, or with the failure where there is none. A panic is answered, and goes on.
+type Question = Box<dyn FnOnce(Result<&Embedder, &str>) + Send>;
 
 /// Samples that wait for their embeddings.
 struct Job {
@@ -157,20 +144,15 @@ impl Encoder {
         answer.await.unwrap_or_else(|_| Err(self.lost()))
     }
 
-    /// The first of these pictures as the network sees it, the hole filled with what the network expects there. Dropping the
-    /// future takes the query back. An error where the network has no decoder.
-    pub async fn paint(&self, picture: impl Into<Inputs>, hole: Hole) -> Result<ImageTile, EncodeError> {
+    /// What the network says of something, such as of what is hidden in a sample; `asks` owns what it is about. Dropping the future
+    /// takes the question back. An error where it says nothing (None): it has not learnt to.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        asks: impl FnOnce(&Embedder) -> Result<Option<T>, ModelError> + Send + 'static,
+    ) -> Result<T, EncodeError> {
         let (reply, answer) = oneshot::channel();
-        let picture = picture.into();
-        self.hand_in(Work::Paint(Painting { picture, hole, reply }))?;
-        answer.await.unwrap_or_else(|_| Err(self.lost()))
-    }
-
-    /// What the network expects at each `[MASK]` of a text, the likeliest `most` first. Dropping the future takes the query back.
-    /// An error where the network guesses no words, or none is hidden.
-    pub async fn guess(&self, text: String, most: usize) -> Result<Vec<Vec<Guess>>, EncodeError> {
-        let (reply, answer) = oneshot::channel();
-        self.hand_in(Work::Guess(Guessing { text, most, reply }))?;
+        let question: Question = Box::new(move |network| said(reply, network, asks));
+        self.hand_in(Work::Ask(question))?;
         answer.await.unwrap_or_else(|_| Err(self.lost()))
     }
 
@@ -291,7 +273,7 @@ impl Worker {
         }
     }
 
-    /// A pass filled up with jobs that wait. Those whose caller has gone fall away; a painting on the way is answered at
+    /// A pass filled up with jobs that wait. Those whose caller has gone fall away; another question on the way is answered at
     /// once and ends the filling, so that no number of them keeps a job waiting.
     fn pass_of(&self, embedder: &Embedder, first: Work) -> Vec<Job> {
         let mut jobs: Vec<Job> = Vec::new();
@@ -299,12 +281,8 @@ impl Worker {
         loop {
             match next {
                 Some(Work::Embed(job)) => jobs.push(job),
-                Some(Work::Paint(painting)) => {
-                    self.paint(embedder, painting);
-                    return jobs;
-                }
-                Some(Work::Guess(guessing)) => {
-                    self.guess(embedder, guessing);
+                Some(Work::Ask(question)) => {
+                    question(Ok(embedder));
                     return jobs;
                 }
                 None => return jobs,
@@ -316,19 +294,6 @@ impl Worker {
             }
             next = self.jobs.try_recv().ok();
         }
-    }
-
-    fn paint(&self, embedder: &Embedder, painting: Painting) {
-        let Painting { picture, hole, reply } = painting;
-        said(reply, || match picture.contents.first() {
-            Some(Content::Image(tile)) => embedder.fill(tile, hole),
-            _ => Ok(None),
-        });
-    }
-
-    fn guess(&self, embedder: &Embedder, guessing: Guessing) {
-        let Guessing { text, most, reply } = guessing;
-        said(reply, || embedder.guess(&text, most));
     }
 
     fn answer(&self, embedder: &Embedder, jobs: Vec<Job>) {
@@ -375,12 +340,7 @@ impl Worker {
                 Ok(Work::Embed(job)) => {
                     let _ = job.reply.send(Err(EncodeError::Failed(why.to_owned())));
                 }
-                Ok(Work::Paint(painting)) => {
-                    let _ = painting.reply.send(Err(EncodeError::Failed(why.to_owned())));
-                }
-                Ok(Work::Guess(guessing)) => {
-                    let _ = guessing.reply.send(Err(EncodeError::Failed(why.to_owned())));
-                }
+                Ok(Work::Ask(question)) => question(Err(why)),
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
                 Err(RecvTimeoutError::Disconnected) => return Err(Abandoned),
             }
@@ -388,20 +348,25 @@ impl Worker {
     }
 }
 
-/// Answers with what the network says of something hidden, unless the caller has gone; a panic is told, and goes on.
-fn said<T>(reply: oneshot::Sender<Result<T, EncodeError>>, says: impl FnOnce() -> Result<Option<T>, ModelError>) {
+/// Answers with what the network says, or with the failure, unless the caller has gone; a panic is told, and goes on.
+fn said<T>(
+    reply: oneshot::Sender<Result<T, EncodeError>>,
+    network: Result<&Embedder, &str>,
+    asks: impl FnOnce(&Embedder) -> Result<Option<T>, ModelError>,
+) {
     if reply.is_closed() {
         return;
     }
-    let answer = match catch_unwind(AssertUnwindSafe(says)) {
-        Ok(Ok(Some(answer))) => Ok(answer),
-        Ok(Ok(None)) => Err(EncodeError::Failed("it says nothing of what is hidden".to_owned())),
-        Ok(Err(error @ ModelError::NothingHidden)) => Err(EncodeError::NotAsked(error.to_string())),
-        Ok(Err(error)) => Err(EncodeError::Failed(error.to_string())),
-        Err(panic) => {
+    let answer = match network.map(|network| catch_unwind(AssertUnwindSafe(|| asks(network)))) {
+        Ok(Ok(Ok(Some(answer)))) => Ok(answer),
+        Ok(Ok(Ok(None))) => Err(EncodeError::Failed("it says nothing of what is hidden".to_owned())),
+        Ok(Ok(Err(error @ ModelError::NothingHidden))) => Err(EncodeError::NotAsked(error.to_string())),
+        Ok(Ok(Err(error))) => Err(EncodeError::Failed(error.to_string())),
+        Ok(Err(panic)) => {
             let _ = reply.send(Err(EncodeError::Failed(panicked(&*panic))));
             resume_unwind(panic)
         }
+        Err(why) => Err(EncodeError::Failed(why.to_owned())),
     };
     // A caller that has gone meanwhile needs no answer.
     let _ = reply.send(answer);

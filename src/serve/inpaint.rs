@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::body::{self, Asked, PictureFile};
 use super::choice;
 use super::contents;
+use super::given::Given;
 use super::problem::{Kind, Problem};
 use super::query::signed;
 use super::read::png;
@@ -45,7 +46,7 @@ pub(super) async fn inpaint(State(state): State<Arc<AppState>>, request: Request
         .ok_or_else(|| Problem::new(Kind::Unprocessable, "the request brings no picture").hint("`image` is base64"))?;
     let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
     let hole = model.hole()?;
-    let inputs = contents::read(&state, &handle, &model, vec![picture], Vec::new()).await?;
+    let inputs = contents::read(&state, &handle, &model, Given::of_files(vec![picture])).await?;
     let painted = model.paint(inputs, hole).await?;
     let png = blocking(move || png(&painted))
         .await?

@@ -14,6 +14,7 @@ mod fill;
 mod follow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod given;
 mod guard;
 mod http;
 pub mod index;
@@ -21,10 +22,12 @@ mod inpaint;
 mod metrics;
 pub mod novelty;
 mod openapi;
+mod over_time;
 pub mod problem;
 mod quarantine;
 mod query;
 mod read;
+mod sample_content;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -167,6 +170,7 @@ fn routes() -> Vec<Route> {
         ("/api/v1/samples/{id}", &["get"], get(read::sample)),
         ("/api/v1/samples/{id}/picture", &["get"], get(read::picture)),
         ("/api/v1/samples/{id}/text", &["get"], get(read::text)),
+        ("/api/v1/samples/{id}/content", &["get"], get(read::content_of)),
         ("/api/v1/quarantine", &["get"], get(quarantine::list)),
         ("/api/v1/quarantine/retry", &["post"], post(quarantine::retry)),
         ("/api/v1/quarantine/drop", &["post"], post(quarantine::forget)),
@@ -174,6 +178,7 @@ fn routes() -> Vec<Route> {
         ("/api/v1/embed", &["post"], post(query::embed)),
         ("/api/v1/search", &["post"], post(query::search)),
         ("/api/v1/novelty", &["post"], post(query::novelty)),
+        ("/api/v1/novelty/series", &["post"], post(over_time::novelty)),
         ("/api/v1/inpaint", &["post"], post(inpaint::inpaint)),
         ("/api/v1/fill", &["post"], post(fill::fill)),
     ]

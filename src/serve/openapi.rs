@@ -10,9 +10,11 @@ use super::answers::{Alive, HandledAnswer, Models, Quarantined, Ready, Sample, S
 use super::events::Event;
 use super::fill::{FillRequest, Filled};
 use super::inpaint::InpaintRequest;
+use super::over_time::{OverTime, SeriesRequest};
 use super::problem::{Kind, Problem};
 use super::quarantine::QuarantineRequest;
 use super::query::{EmbedRequest, Embeddings, Hits, Novelties, NoveltyRequest, SearchRequest};
+use super::sample_content::SampleContent;
 use crate::status::Status;
 
 /// Problems that every route may answer with: they come from what stands before the routes.
@@ -197,6 +199,15 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         &problems,
         types,
     );
+    let answer = content::<SampleContent>(types);
+    get(
+        "/api/v1/samples/{id}/content",
+        "A passage, a window of a series or a transition as it is kept.",
+        vec![id(), of_stream()],
+        answer,
+        &problems,
+        types,
+    );
     let answer = content::<Vec<Quarantined>>(types);
     let all_or_one = parameter("query", "stream", "Of this stream alone.", json!({ "type": "string" }));
     get(
@@ -248,16 +259,29 @@ fn paths(types: &mut SchemaGenerator) -> Value {
     }
     paths.insert(
         "/api/v1/embed".to_owned(),
-        asked::<EmbedRequest, Embeddings>(types, "embed", "Embeddings of pictures or texts."),
+        asked::<EmbedRequest, Embeddings>(types, "embed", "Embeddings of pictures, texts, series or transitions."),
     );
     paths.insert(
         "/api/v1/search".to_owned(),
-        asked::<SearchRequest, Hits>(types, "search", "The samples most like a picture, a text or a sample."),
+        asked::<SearchRequest, Hits>(
+            types,
+            "search",
+            "The samples most like a picture, a text, a series, a transition or a sample.",
+        ),
     );
-    let summary = "How new pictures or texts are, or which samples are the most novel.";
+    let summary =
+        "How new things are, or which samples are the most novel; of transitions also their intrinsic reward.";
+    let answer = content::<Novelties>(types);
+    let problems = [&ASKED[..], &[Kind::NoDecoder]].concat();
     paths.insert(
         "/api/v1/novelty".to_owned(),
-        asked::<NoveltyRequest, Novelties>(types, "novelty", summary),
+        asked_for::<NoveltyRequest>(types, "novelty", summary, answer, &problems),
+    );
+    let summary = "How new each step of a series is, by what the steps before it promised.";
+    let answer = content::<OverTime>(types);
+    paths.insert(
+        "/api/v1/novelty/series".to_owned(),
+        asked_for::<SeriesRequest>(types, "novelty_series", summary, answer, &problems),
     );
     let summary = "The picture as the model sees it, its middle hidden and painted from what is around it.";
     let png = json!({ "image/png": {} });

@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::body::{self, Asked, PictureFile};
 use super::choice::{self, Answering};
 use super::contents;
+use super::given::{Given, GivenSeries, GivenTransition};
 use super::novelty::{NEIGHBOURS, mean_distance, most_novel};
 use super::problem::{Kind, Problem};
 use super::stream::Served;
 use super::{AppState, StreamHandle, blocking};
 use crate::ids::{Generation, SampleId, Space};
 use crate::limits::SEARCH_HITS_MAX;
+use crate::model::Curiosity;
 
 /// Hits searched beyond those asked for, to stand in for samples evicted a moment ago.
 const SPARE_HITS: usize = 16;
@@ -40,9 +42,15 @@ pub(super) struct EmbedRequest {
     /// Texts, of a stream of texts; the network sees the first tokens of each.
     #[serde(default)]
     texts: Vec<String>,
+    /// Series, of a stream of series.
+    #[serde(default)]
+    series: Vec<GivenSeries>,
+    /// Transitions, of a stream of transitions.
+    #[serde(default)]
+    transitions: Vec<GivenTransition>,
 }
 
-/// What `search` is asked: the neighbours of a picture, a text or a sample.
+/// What `search` is asked: the neighbours of a picture, a text, a series, a transition or a sample.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchRequest {
@@ -53,6 +61,10 @@ pub(super) struct SearchRequest {
     image: Option<PictureFile>,
     /// Or a text.
     text: Option<String>,
+    /// Or a series.
+    series: Option<GivenSeries>,
+    /// Or a transition.
+    transition: Option<GivenTransition>,
     /// Or a sample; it is not among its own neighbours.
     #[schemars(with = "Option<u64>")]
     id: Option<SampleId>,
@@ -61,7 +73,7 @@ pub(super) struct SearchRequest {
     k: usize,
 }
 
-/// What `novelty` is asked: how new pictures or texts are, or which samples are the newest.
+/// What `novelty` is asked: how new things are, or which samples are the newest.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NoveltyRequest {
@@ -74,6 +86,12 @@ pub(super) struct NoveltyRequest {
     /// Or texts.
     #[serde(default)]
     texts: Vec<String>,
+    /// Or series.
+    #[serde(default)]
+    series: Vec<GivenSeries>,
+    /// Or transitions, each of which gets an intrinsic reward.
+    #[serde(default)]
+    transitions: Vec<GivenTransition>,
     /// Or how many of the most novel samples, 1 to 1,000.
     top: Option<usize>,
 }
@@ -116,7 +134,7 @@ pub(super) struct Embeddings {
     space: Space,
     /// Numbers of a vector.
     dim: usize,
-    /// A vector of unit length for each picture and each text, in their order.
+    /// A vector of unit length for each picture, text, series and transition, in their order.
     embeddings: Vec<Vec<f32>>,
 }
 
@@ -151,7 +169,7 @@ pub(super) struct Novelties {
     /// Its space; vectors of two spaces are never to be compared.
     #[schemars(with = "String")]
     space: Space,
-    /// One for each picture and each text in their order; or the most novel samples, the farthest first.
+    /// One for each thing that was brought in their order; or the most novel samples, the farthest first.
     results: Vec<Novelty>,
 }
 
@@ -168,6 +186,13 @@ pub(super) struct Novelty {
     novelty: f32,
     /// Mean distance (1 - cosine) to the nearest held samples.
     distance: f32,
+    /// Of a transition the intrinsic reward: how far the networks that forecast the next state disagree, over the variance of
+    /// features. It goes to 0 where all that can be learnt is learnt, noise included (Pathak et al. 2019).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reward: Option<f32>,
+    /// Of a transition how wrong they are, in the same unit: 0 where all was expected, about 1 where nothing was; it stays high in noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<f32>,
 }
 
 /// The most novel samples of an index, as they were found.
@@ -182,12 +207,19 @@ pub(super) struct Found {
 /// `POST /api/v1/embed`.
 pub(super) async fn embed(State(state): State<Arc<AppState>>, request: Request) -> Result<Response, Problem> {
     let (asked, _permit) = body::read::<EmbedRequest>(&state, request).await?;
-    if asked.images.is_empty() && asked.texts.is_empty() {
-        return Err(Problem::new(Kind::Unprocessable, "the request brings nothing to embed")
-            .hint("`images` is a list of base64, `texts` a list of texts"));
+    let given = Given {
+        files: asked.images,
+        texts: asked.texts,
+        series: asked.series,
+        transitions: asked.transitions,
+    };
+    if given.is_empty() {
+        return Err(Problem::new(Kind::Unprocessable, "the request brings nothing to embed").hint(
+            "`images` is a list of base64, `texts` one of texts, `series` one of lists of numbers, `transitions` one of objects",
+        ));
     }
     let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
-    let inputs = contents::read(&state, &handle, &model, asked.images, asked.texts).await?;
+    let inputs = contents::read(&state, &handle, &model, given).await?;
     let rows = model.embed(inputs).await?;
     let dim = model.dim();
     let answer = Embeddings {
@@ -210,21 +242,24 @@ pub(super) async fn search(State(state): State<Arc<AppState>>, request: Request)
     }
     let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
     let served = Arc::clone(model.searchable()?);
-    let query = match (asked.image, asked.text, asked.id) {
-        (Some(picture), None, None) => {
-            let inputs = contents::read(&state, &handle, &model, vec![picture], Vec::new()).await?;
+    let given = Given {
+        files: asked.image.into_iter().collect(),
+        texts: asked.text.into_iter().collect(),
+        series: asked.series.into_iter().collect(),
+        transitions: asked.transition.into_iter().collect(),
+    };
+    let query = match (given.len(), asked.id) {
+        (1, None) => {
+            let inputs = contents::read(&state, &handle, &model, given).await?;
             model.embed(inputs).await?
         }
-        (None, Some(text), None) => {
-            let inputs = contents::read(&state, &handle, &model, Vec::new(), vec![text]).await?;
-            model.embed(inputs).await?
-        }
-        (None, None, Some(id)) => served
+        (0, Some(id)) => served
             .index
             .embedding(id)
             .ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no sample {id} in the index")))?,
         _ => {
-            let detail = "a search is for one picture (`image`), one text (`text`) or one sample (`id`)";
+            let detail = "a search is for one picture (`image`), text (`text`), series (`series`), transition (`transition`) or \
+                          sample (`id`)";
             return Err(Problem::new(Kind::Unprocessable, detail));
         }
     };
@@ -243,12 +278,22 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
     let (asked, _permit) = body::read::<NoveltyRequest>(&state, request).await?;
     let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
     let served = Arc::clone(model.searchable()?);
-    let brings_none = asked.images.is_empty() && asked.texts.is_empty();
+    let given = Given {
+        files: asked.images,
+        texts: asked.texts,
+        series: asked.series,
+        transitions: asked.transitions,
+    };
+    let brings_none = given.is_empty();
     let results = match asked.top {
         None if !brings_none => {
-            let inputs = contents::read(&state, &handle, &model, asked.images, asked.texts).await?;
-            let queries = model.embed(inputs).await?;
-            blocking(move || novelty_of(&served, &queries)).await?
+            let brings_transitions = !given.transitions.is_empty();
+            let inputs = contents::read(&state, &handle, &model, given).await?;
+            let (queries, curiosity) = match brings_transitions {
+                true => model.curiosity(inputs).await?,
+                false => (model.embed(inputs).await?, Vec::new()),
+            };
+            blocking(move || novelty_of(&served, &queries, &curiosity)).await?
         }
         Some(top) if brings_none && (1..=SEARCH_HITS_MAX).contains(&top) => {
             most_novel_named(handle, served, top).await?
@@ -260,7 +305,8 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
             ));
         }
         _ => {
-            let detail = "novelty is asked of pictures (`images`), of texts (`texts`) or of the samples held (`top`)";
+            let detail = "novelty is asked of pictures (`images`), texts (`texts`), series (`series`), transitions \
+                          (`transitions`) or of the samples held (`top`)";
             return Err(Problem::new(Kind::Unprocessable, detail));
         }
     };
@@ -288,12 +334,13 @@ fn neighbours(handle: &StreamHandle, served: &Served, query: &[f32], k: usize, o
         .collect()
 }
 
-fn novelty_of(served: &Served, queries: &[f32]) -> Vec<Novelty> {
+fn novelty_of(served: &Served, queries: &[f32], curiosity: &[Curiosity]) -> Vec<Novelty> {
     let typical = served.index.typical();
     let found = served.index.snapshot().nearest(queries, NEIGHBOURS);
     found
         .iter()
-        .map(|hits| {
+        .enumerate()
+        .map(|(at, hits)| {
             // Of nothing everything is as far as can be.
             let distance = mean_distance(hits).unwrap_or(2.0);
             Novelty {
@@ -301,6 +348,8 @@ fn novelty_of(served: &Served, queries: &[f32]) -> Vec<Novelty> {
                 path: None,
                 novelty: typical.quantile(distance),
                 distance,
+                reward: curiosity.get(at).map(|curiosity| curiosity.reward),
+                error: curiosity.get(at).map(|curiosity| curiosity.error),
             }
         })
         .collect()
@@ -323,6 +372,8 @@ async fn most_novel_named(handle: Arc<StreamHandle>, served: Arc<Served>, top: u
                 path: Some(handle.replay.info(id)?.path),
                 novelty: typical.quantile(distance),
                 distance,
+                reward: None,
+                error: None,
             })
         });
         named.collect()

@@ -15,6 +15,7 @@ use super::answers::{Alive, Model, Models, Ready, Sample, StreamModels, StreamsA
 use super::body::params;
 use super::choice::{self, Version};
 use super::problem::{Kind, Problem};
+use super::sample_content::SampleContent;
 use super::{AppState, StreamHandle, blocking, metrics as text};
 use crate::disk;
 use crate::ids::{SampleId, StreamName};
@@ -183,7 +184,7 @@ pub(super) async fn picture(State(state): App, Path(id): Path<String>, uri: Uri)
         Content::Image(tile) => {
             png(&tile).map_err(|error| Problem::new(Kind::Internal, format!("failed to write sample {id}: {error}")))
         }
-        _ => Err(Problem::new(Kind::NotFound, format!("sample {id} is no picture")).hint("ask for its /text")),
+        _ => Err(Problem::new(Kind::NotFound, format!("sample {id} is no picture")).hint("ask for its /content")),
     });
     let headers = [
         (header::CONTENT_TYPE, "image/png"),
@@ -206,6 +207,17 @@ pub(super) async fn text(State(state): App, Path(id): Path<String>, uri: Uri) ->
         (header::CACHE_CONTROL, "private, max-age=300"),
     ];
     Ok((headers, said.await??).into_response())
+}
+
+/// `GET /api/v1/samples/{id}/content`: what the sample is, but a picture, as JSON.
+pub(super) async fn content_of(State(state): App, Path(id): Path<String>, uri: Uri) -> Result<Response, Problem> {
+    let (_, handle, id) = named_sample(&state, &id, &uri)?;
+    let answer = blocking(move || match SampleContent::of(content(&handle.replay, id)?) {
+        Some(answer) => Ok(answer),
+        None => Err(Problem::new(Kind::NotFound, format!("sample {id} is a picture")).hint("ask for its /picture")),
+    });
+    let headers = [(header::CACHE_CONTROL, "private, max-age=300")];
+    Ok((headers, Json(answer.await??)).into_response())
 }
 
 /// The picture as a PNG.

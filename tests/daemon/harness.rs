@@ -57,6 +57,8 @@ pub(crate) fn test_data(test: &str) -> Option<PathBuf> {
 pub(crate) struct Site {
     folder: tempfile::TempDir,
     port: u16,
+    /// The stream that its status is about.
+    name: String,
     child: Option<Child>,
     /// How long this test waits for what must come.
     pub(crate) patience: Duration,
@@ -81,6 +83,7 @@ impl Site {
         let site = Self {
             folder,
             port,
+            name: "pictures".to_owned(),
             child: None,
             patience: PATIENCE,
         };
@@ -90,16 +93,26 @@ impl Site {
 
     /// A place for a daemon whose one stream, `texts`, is of texts and learns in small steps.
     pub(crate) fn of_texts() -> Self {
-        let site = Self::new();
+        let site = Self::of("texts", "text");
+        let file = site.path("curiod.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let text = text.replace(
+            "[learning]\n",
+            "[learning]\nvocab_size = 600\nvocab_bytes = 2000\ntokens_max = 32\n",
+        );
+        fs::write(file, text).unwrap();
+        site
+    }
+
+    /// A place for a daemon whose one stream has this name and is of this kind of data.
+    pub(crate) fn of(name: &str, modality: &str) -> Self {
+        let mut site = Self::new();
+        site.name = name.to_owned();
         let file = site.path("curiod.toml");
         let text = fs::read_to_string(&file).unwrap();
         let text = text.replace(
             "name = \"pictures\"\nmodality = \"image\"",
-            "name = \"texts\"\nmodality = \"text\"",
-        );
-        let text = text.replace(
-            "[learning]\n",
-            "[learning]\nvocab_size = 600\nvocab_bytes = 2000\ntokens_max = 32\n",
+            &format!("name = \"{name}\"\nmodality = \"{modality}\""),
         );
         fs::write(file, text).unwrap();
         site
@@ -234,6 +247,39 @@ impl Site {
         Some(serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
+    /// What a question is answered with; None where it is refused.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Option<Value> {
+        let output = Command::new("curl")
+            .args([
+                "-s",
+                "-f",
+                "-X",
+                "POST",
+                "-H",
+                "Content-Type: application/json",
+                "-d",
+                &body.to_string(),
+            ])
+            .arg(format!("{}{path}", self.url()))
+            .output()
+            .unwrap();
+        output
+            .status
+            .success()
+            .then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// Waits until a stream has a checkpoint.
+    pub(crate) fn wait_for_checkpoint(&self, stream: &str) {
+        self.wait_for("a checkpoint", |site| {
+            let found = fs::read_dir(site.path(&format!("state/streams/{stream}/checkpoints"))).ok()?;
+            found
+                .flatten()
+                .any(|entry| entry.file_name().to_string_lossy().starts_with("step-"))
+                .then_some(())
+        });
+    }
+
     /// Runs a client command and gives what it printed.
     pub(crate) fn client(&self, arguments: &[&str]) -> Output {
         curiod().args(arguments).args(["--url", &self.url()]).output().unwrap()
@@ -248,12 +294,12 @@ impl Site {
             .then(|| serde_json::from_slice(&output.stdout).unwrap())
     }
 
-    /// The status of the stream `pictures`, or of that of texts.
+    /// The status of the site's own stream.
     pub(crate) fn stream(&self) -> Option<Value> {
         self.json(&["status"])?["streams"]
             .as_array()?
             .iter()
-            .find(|stream| stream["name"] == "pictures" || stream["name"] == "texts")
+            .find(|stream| stream["name"] == self.name)
             .cloned()
     }
 

@@ -201,7 +201,7 @@ fn files_that_are_neither_pictures_nor_texts_are_refused_by_auto_before_the_daem
         .arg(site.path("state"))
         .output()
         .unwrap();
-    not_started(&output, 78, &["--modality image or text"]);
+    not_started(&output, 78, &["--modality image, text, series or transition"]);
 }
 
 #[test]

@@ -61,13 +61,7 @@ fn a_stream_of_texts_that_is_killed_goes_on_with_its_own_vocabulary() {
     site.drop_file("rows.jsonl", rows(0).as_bytes());
     site.start();
     let before = site.wait_until("generation", 1)["step"].as_u64().unwrap();
-    site.wait_for("a checkpoint", |site| {
-        let found = fs::read_dir(site.path("state/streams/texts/checkpoints")).ok()?;
-        found
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("step-"))
-            .then_some(())
-    });
+    site.wait_for_checkpoint("texts");
     let vocabulary = || fs::read(site.path("state/registry/texts/latest/tokenizer.json")).unwrap();
     let first = vocabulary();
     site.kill();

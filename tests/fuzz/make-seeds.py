@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Makes the seeds that are no text. It needs Pillow, for the pictures; all bytes are this project's own."""
 
+import gzip
 import io
 import json
 import pathlib
@@ -198,3 +199,28 @@ for name, change in [
     text = json.dumps({**tensors, **change}).encode()
     values = struct.pack("<7f", 1, 2, 3, float("nan"), 5, 6, 7)
     write("weights", name, struct.pack("<Q", len(text)), text, values)
+
+# What texts, series and transitions are read from: the first byte says under which name.
+ROWS = [{"episode": n // 6, "t": n % 6, "state": [n / 8, -n], "action": n % 3, "next_state": [n / 8 + 0.125, -n - 1]} for n in range(20)]
+TABLE = "time,a,b\n" + "".join(f"2024-01-{n + 1:02},{n * n},{'' if n == 5 else n / 4}\n" for n in range(24))
+LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
+SAID = "".join(json.dumps({"text": f"The cat number {n} sat on the mat. It slept."}) + "\n" for n in range(6))
+ARRAY = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + b"{'descr': '<f4', 'fortran_order': False, 'shape': (12, 2), }".ljust(117) + b"\n"
+WAVE = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + 4000, b"WAVE", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16, b"data", 4000)
+for target, name, head, text in [
+    ("texts", "prose", 1, "A first paragraph.\n\nA second one, with a name. And more.\n" * 4),
+    ("texts", "rows", 3, SAID),
+    ("texts", "table", 2, "id,text\n" + "".join(f'{n},"a few words, number {n}"\n' for n in range(6))),
+    ("texts", "utf16", 1, "Ein kurzer Text mit Umlauten: äöü.".encode("utf-16")),
+    ("series", "table", 2, TABLE),
+    ("series", "decimal-comma", 2, TABLE.replace(",", ";").replace(".", ",")),
+    ("series", "rows", 3, "".join(json.dumps({"t": n, "x": n % 5, "y": None if n == 3 else n}) + "\n" for n in range(20))),
+    ("series", "array", 6, ARRAY + struct.pack("<24f", *range(24))),
+    ("series", "sound", 0, WAVE + bytes(range(250)) * 16),
+    ("series", "gzip", 7, gzip.compress(TABLE.encode(), mtime=0)),
+    ("transitions", "rows", 3, LINES),
+    ("transitions", "array", 4, json.dumps(ROWS)),
+    ("transitions", "table", 2, "episode,t,s0,s1,action\n" + "".join(f"0,{n},{n / 4},{-n},{n % 2}\n" for n in range(12))),
+    ("transitions", "gzip", 7, gzip.compress(LINES.encode(), mtime=0)),
+]:
+    write(target, name, bytes([head]), text if isinstance(text, bytes) else text.encode())

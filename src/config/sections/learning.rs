@@ -25,7 +25,8 @@ pub enum Precision {
 #[serde(rename_all = "snake_case")]
 pub enum EncoderKind {
     /// Of pictures `resnet_tiny` on the CPU, `resnet18` on CUDA, for `mae` `vit_tiny` and `vit_small`; of texts the network of
-    /// the folder `init`, else `bert_tiny` on the CPU, `bert_base` on CUDA.
+    /// the folder `init`, else `bert_tiny` on the CPU, `bert_base` on CUDA; of series `patch_tiny` on the CPU, `patch_small` on
+    /// CUDA; of transitions `mlp`.
     #[default]
     Auto,
     /// A narrow ResNet of one block a stage, for CPUs.
@@ -46,6 +47,12 @@ pub enum EncoderKind {
     BertMini,
     /// BERT of 12 layers of 768 (Devlin et al. 2019).
     BertBase,
+    /// A transformer over patches of series, of 3 layers of 96.
+    PatchTiny,
+    /// A transformer over patches of series, of 6 layers of 256.
+    PatchSmall,
+    /// A network of three layers of 128, for states.
+    Mlp,
 }
 
 impl EncoderKind {
@@ -54,6 +61,8 @@ impl EncoderKind {
         match self {
             Self::Auto => None,
             Self::BertTiny | Self::BertMini | Self::BertBase => Some(Modality::Text),
+            Self::PatchTiny | Self::PatchSmall => Some(Modality::Series),
+            Self::Mlp => Some(Modality::Transition),
             _ => Some(Modality::Image),
         }
     }
@@ -73,7 +82,7 @@ impl EncoderKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectiveKind {
-    /// `simclr` for pictures, `mlm` for texts.
+    /// `simclr` for pictures, `mlm` for texts, `masked` for series, `icm` for transitions.
     #[default]
     Auto,
     /// Two views of a picture find each other among the others' (Chen et al. 2020).
@@ -88,6 +97,11 @@ pub enum ObjectiveKind {
     Bert,
     /// Hidden words are predicted, and the halves of a passage find each other among the others'.
     Mlm,
+    /// Hidden patches of a series are predicted, and two overlapping crops of a window find each other among the others'.
+    Masked,
+    /// What was done is told from the states before and after it, and the state after it is predicted (intrinsic curiosity
+    /// module, Pathak et al. 2017).
+    Icm,
 }
 
 impl ObjectiveKind {
@@ -96,8 +110,15 @@ impl ObjectiveKind {
         match (self, modality) {
             (Self::Auto, Modality::Image) => Self::Simclr,
             (Self::Auto, Modality::Text) => Self::Mlm,
+            (Self::Auto, Modality::Series) => Self::Masked,
+            (Self::Auto, Modality::Transition) => Self::Icm,
             (chosen, _) => chosen,
         }
+    }
+
+    /// Whether its heads say what is hidden, and are published beside the encoder.
+    pub fn has_decoder(self) -> bool {
+        matches!(self, Self::Inpaint | Self::Mlm | Self::Bert | Self::Masked | Self::Icm)
     }
 
     /// The kind of data that it learns from; None where it is chosen by that.
@@ -106,6 +127,8 @@ impl ObjectiveKind {
             Self::Auto => None,
             Self::Simclr | Self::Vicreg | Self::Inpaint | Self::Mae => Some(Modality::Image),
             Self::Bert | Self::Mlm => Some(Modality::Text),
+            Self::Masked => Some(Modality::Series),
+            Self::Icm => Some(Modality::Transition),
         }
     }
 }
@@ -114,12 +137,13 @@ impl ObjectiveKind {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LearningConfig {
-    /// The proxy task: of pictures `simclr`, `vicreg`, `inpaint` or `mae`, of texts `mlm` or `bert`; `auto` is the first.
+    /// The proxy task: of pictures `simclr`, `vicreg`, `inpaint` or `mae`, of texts `mlm` or `bert`, of series `masked`, of
+    /// transitions `icm`; `auto` is the first.
     pub objective: ObjectiveKind,
     /// Whether `inpaint` also has an adversary that tells painted regions from real ones: sharper, and dearer.
     pub inpaint_adversarial: bool,
     /// The network: `auto`; of pictures `resnet_tiny`, `resnet18`, `resnet50`, `vit_tiny`, `vit_small` or `vit_base`; of texts
-    /// `bert_tiny`, `bert_mini` or `bert_base`.
+    /// `bert_tiny`, `bert_mini` or `bert_base`; of series `patch_tiny` or `patch_small`; of transitions `mlp`.
     pub encoder: EncoderKind,
     /// A folder whose weights a stream without a checkpoint continues from: as timm saves it (`config.json`,
     /// `model.safetensors`), or a BERT as Hugging Face saves it (with `tokenizer.json`), which is then the stream's network.
@@ -135,7 +159,11 @@ pub struct LearningConfig {
     /// Tokens of one text that the network sees, at most; 0: the network's own (128 for `bert_tiny` and `bert_mini`, 256 for the
     /// others).
     pub tokens_max: u32,
-    /// Samples of one step. 0: the encoder's own (256 for `resnet18` and `vit_small`, 128 for the others).
+    /// Numbers of a state of a transition, at most. Shorter states are filled up with zeros.
+    pub state_dims_max: u32,
+    /// Choices of a discrete action, or numbers of a real one, at most.
+    pub actions_max: u32,
+    /// Samples of one step. 0: the encoder's own (256 for `resnet18` and `vit_small`, 64 for texts and series, 128 for the others).
     pub batch: usize,
     /// Peak learning rate at batch 256; scaled by the square root of `batch / 256`.
     pub learning_rate: f64,
@@ -171,6 +199,8 @@ impl Default for LearningConfig {
             vocab_size: 8_192,
             vocab_bytes: 1 << 20,
             tokens_max: 0,
+            state_dims_max: 256,
+            actions_max: 32,
             batch: 0,
             learning_rate: 5e-4,
             alignment_max: 0.5,

@@ -287,3 +287,4 @@ fn a_stream_without_a_checkpoint_continues_from_a_folder_and_one_with_a_checkpoi
 }
 
 mod real;
+mod series;

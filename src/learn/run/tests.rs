@@ -57,6 +57,7 @@ fn by_hand_of(dir: &std::path::Path, config: &ReplayConfig, check: impl FnOnce(L
             image_px: 32,
         }),
         tokenizer: None,
+        scales: None,
         device: Device::Cpu,
         learn_threads: 1,
         augment_threads: 1,

@@ -2,7 +2,9 @@
 //! Invariant: what is shown is a function of the samples, the seed and the step; how many threads make it changes nothing.
 
 mod pictures;
+mod series;
 mod texts;
+mod transitions;
 
 use rayon::ThreadPool;
 use tch::Device;
@@ -14,12 +16,15 @@ use crate::curiosity::Thumbnail;
 use crate::ids::SampleId;
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::model::text::{Tokenizer, TokenizerError};
-use crate::model::{EncoderSpec, Input};
+use crate::model::{Actions, EncoderSpec, Input, StateRows};
 use crate::sample::{Content, ContentError, ImageTile};
 use pictures::Home;
 pub use pictures::Pixels;
+use series::Series;
+pub use series::{HiddenPatches, PatchRows};
 use texts::Texts;
-pub use texts::{Hidden, Rows};
+pub use texts::{HiddenWords, Rows};
+use transitions::Transitions;
 
 /// Why samples can not be shown.
 #[derive(Debug, thiserror::Error)]
@@ -45,16 +50,38 @@ pub enum Shown {
     },
     /// Texts as rows of tokens, some of them hidden.
     Texts(Rows),
+    /// Windows of series as rows of patches, some of them hidden.
+    Series(PatchRows),
+    /// Transitions as rows of states.
+    Transitions(StateRows),
+}
+
+/// What is to be told of what is shown, on the device.
+pub enum Hidden {
+    /// Hidden words.
+    Words(HiddenWords),
+    /// Hidden patches of series.
+    Patches(HiddenPatches),
+    /// What was done between two states.
+    Actions(Actions),
 }
 
 impl Shown {
-    /// As the network takes it, on the device; of texts also what is hidden.
+    /// As the network takes it, on the device; of all but pictures also what is hidden.
     pub(super) fn input(self, device: Device) -> Result<(Input, Option<Hidden>), LearnError> {
         Ok(match self {
             Self::Pictures { views, px, pixels } => (Input::Images(pixels.images(views as i64, px, device)?), None),
             Self::Texts(rows) => {
                 let (input, hidden) = rows.input(device)?;
-                (input, Some(hidden))
+                (input, Some(Hidden::Words(hidden)))
+            }
+            Self::Series(rows) => {
+                let (input, hidden) = rows.input(device)?;
+                (input, Some(Hidden::Patches(hidden)))
+            }
+            Self::Transitions(rows) => {
+                let (states, actions) = rows.tensors(device)?;
+                (Input::States(states), Some(Hidden::Actions(actions)))
             }
         })
     }
@@ -65,6 +92,8 @@ impl Shown {
 pub(super) enum Presenter {
     Pictures(Recipe),
     Texts(Texts),
+    Series(Series),
+    Transitions(Transitions),
 }
 
 impl Presenter {
@@ -78,6 +107,8 @@ impl Presenter {
             (EncoderSpec::Image(spec), _) => Self::Pictures(pictures::recipe(kind, spec.image_px)),
             (EncoderSpec::Text(spec), Some(tokenizer)) => Self::Texts(Texts::new(kind, spec, tokenizer.clone())),
             (EncoderSpec::Text(_), None) => return Err(LearnError::NoTokenizer),
+            (EncoderSpec::Series(spec), _) => Self::Series(Series::new(spec)),
+            (EncoderSpec::Transition(spec), _) => Self::Transitions(Transitions::new(spec)),
         })
     }
 
@@ -88,6 +119,10 @@ impl Presenter {
         match self {
             Self::Pictures(recipe) => pictures::fixed_pairs(samples, recipe.px),
             Self::Texts(texts) => Ok(Shown::Texts(texts.fixed_pairs(samples)?)),
+            Self::Series(series) => Ok(Shown::Series(series.fixed_pairs(samples)?)),
+            Self::Transitions(transitions) => Ok(Shown::Transitions(
+                transitions.pairs(samples.map(|(_, content)| content))?,
+            )),
         }
     }
 }
@@ -128,6 +163,8 @@ impl<'a> Studio<'a> {
                 Ok(self.pictures(&self.of_step, &tiles, views, recipe))
             }
             Presenter::Texts(texts) => Ok(Shown::Texts(self.pool.install(|| texts.pairs(&contents, seed, step))?)),
+            Presenter::Series(series) => Ok(Shown::Series(series.pairs(&contents, seed, step)?)),
+            Presenter::Transitions(transitions) => Ok(Shown::Transitions(transitions.pairs(contents.iter())?)),
         }
     }
 
@@ -154,6 +191,17 @@ impl<'a> Studio<'a> {
             Presenter::Texts(texts) => {
                 let rows = self.pool.install(|| texts.scored(&shown))?;
                 Ok((Shown::Texts(rows), contents.iter().map(texts::thumbnail).collect()))
+            }
+            Presenter::Series(series) => {
+                let rows = series.scored(&shown)?;
+                Ok((Shown::Series(rows), contents.iter().map(series::thumbnail).collect()))
+            }
+            Presenter::Transitions(transitions) => {
+                let rows = transitions.pairs(shown.iter().map(|(_, content)| *content))?;
+                Ok((
+                    Shown::Transitions(rows),
+                    contents.iter().map(transitions::thumbnail).collect(),
+                ))
             }
         }
     }

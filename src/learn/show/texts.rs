@@ -52,7 +52,7 @@ pub struct Rows {
 }
 
 /// What is hidden in rows of tokens, on the device.
-pub struct Hidden {
+pub struct HiddenWords {
     /// `[M]`, whole numbers: the place of each hidden token in the rows, one after the other.
     pub places: Tensor,
     /// `[M]`, whole numbers: the token that it was.
@@ -203,14 +203,14 @@ impl Texts {
 
 impl Rows {
     /// As tensors on the device.
-    pub(super) fn input(&self, device: Device) -> Result<(Input, Hidden), LearnError> {
+    pub(super) fn input(&self, device: Device) -> Result<(Input, HiddenWords), LearnError> {
         let columns = self.padded.columns as i64;
         let of = |number: fn(&(u32, u32, u32), i64) -> i64| -> Result<Tensor, LearnError> {
             let numbers: Vec<i64> = self.hidden.iter().map(|hidden| number(hidden, columns)).collect();
             Ok(Tensor::from_slice(&numbers).f_to_device(device)?)
         };
         let follows: Vec<i64> = self.follows.iter().map(|follows| i64::from(*follows)).collect();
-        let hidden = Hidden {
+        let hidden = HiddenWords {
             places: of(|(row, at, _), columns| i64::from(*row) * columns + i64::from(*at))?,
             was: of(|(_, _, was), _| i64::from(*was))?,
             rows: of(|(row, ..), _| i64::from(*row))?,

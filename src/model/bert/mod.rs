@@ -23,7 +23,7 @@ pub use tokens::Tokens;
 use super::{Dense, LayerNorm};
 
 /// What is added to the score of a place without a token. Finite, so that a row of nothing but padding is no `NaN`.
-const NO_TOKEN: f64 = -1e9;
+pub(super) const NO_TOKEN: f64 = -1e9;
 
 /// The network. Owned by one thread.
 #[derive(Debug)]

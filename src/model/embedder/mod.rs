@@ -3,16 +3,19 @@
 //! the batch.
 
 mod pictures;
+mod series;
 mod texts;
+mod told;
+mod transitions;
 
 use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
-use super::bert::MaskedHead;
 use super::text::Tokenizer;
-use super::{Decoder, EncoderSpec, Hole, Input, ModelError, Network, initialise, weights};
-use crate::sample::{Content, ImageTile};
+use super::{EncoderSpec, Filler, Forecast, Hole, Input, ModelError, Network, initialise, weights};
+use crate::sample::{Content, ImageTile, Window};
 pub use texts::Guess;
+pub use transitions::Curiosity;
 
 /// A network for embedding, in float32. One thread owns it.
 pub struct Embedder {
@@ -23,12 +26,6 @@ pub struct Embedder {
     spec: EncoderSpec,
     /// What texts are read with.
     tokenizer: Option<Tokenizer>,
-}
-
-/// What says what is hidden.
-enum Filler {
-    Pictures(Decoder),
-    Texts(MaskedHead),
 }
 
 impl Embedder {
@@ -77,19 +74,8 @@ impl Embedder {
     /// The same network with the decoder that learnt beside it, the weights of a `decoder.safetensors`.
     pub fn with_decoder(self, safetensors: &[u8]) -> Result<Self, ModelError> {
         let mut variables = VarStore::new(self.device);
-        let decoder = match &self.spec {
-            EncoderSpec::Image(spec) => {
-                let decoder = Decoder::new(&variables.root(), spec);
-                weights::load_into(&variables, safetensors)?;
-                Filler::Pictures(decoder)
-            }
-            EncoderSpec::Text(spec) => {
-                let head = MaskedHead::new(&variables.root(), &spec.bert);
-                // The other head of the objective was kept beside it.
-                weights::load_known(&variables, safetensors, |name| !name.starts_with("cls.predictions."))?;
-                Filler::Texts(head)
-            }
-        };
+        let decoder = Filler::new(&variables.root(), &self.spec);
+        decoder.load(&variables, safetensors)?;
         variables.freeze();
         Ok(Self {
             decoder: Some(decoder),
@@ -99,16 +85,18 @@ impl Embedder {
 
     /// Dimensions of an embedding.
     pub fn dim(&self) -> usize {
-        self.network.dim() as usize
+        self.spec.dim() as usize
     }
 
     /// Embeddings of samples: pictures of any size, each seen through [`eval_view`](crate::sample::image::eval_view), or
-    /// texts, of which the network sees the first tokens. `samples.len() * dim` numbers, row after row, each row of unit
+    /// texts, of which the network sees the first tokens, windows of series, or transitions. `samples.len() * dim` numbers, row after row, each row of unit
     /// length. An error where a sample is of another modality than the network.
     pub fn embed(&self, samples: &[&Content]) -> Result<Vec<f32>, ModelError> {
         match &self.spec {
             EncoderSpec::Image(spec) => self.embed_pictures(samples, spec.image_px),
             EncoderSpec::Text(spec) => self.embed_texts(samples, spec),
+            EncoderSpec::Series(spec) => self.embed_series(samples, spec),
+            EncoderSpec::Transition(spec) => self.embed_transitions(samples, spec),
         }
     }
 
@@ -127,7 +115,24 @@ impl Embedder {
     /// learnt to; an error where the text has no `[MASK]` among its first tokens.
     pub fn guess(&self, text: &str, most: usize) -> Result<Option<Vec<Vec<Guess>>>, ModelError> {
         match (&self.spec, &self.decoder) {
-            (EncoderSpec::Text(spec), Some(Filler::Texts(head))) => self.guess_words(head, text, most, spec).map(Some),
+            (EncoderSpec::Text(spec), Some(Filler::Words(head))) => self.guess_words(head, text, most, spec).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What the network expects of the last steps of windows from those before. As it reads whole patches, it is not shown the
+    /// steps that share one with what it forecasts. None when it has not learnt to; None of a window in which less than a patch
+    /// comes before.
+    pub fn forecast(
+        &self,
+        windows: &[&Window],
+        horizon_steps: usize,
+    ) -> Result<Option<Vec<Option<Forecast>>>, ModelError> {
+        match (&self.spec, &self.network, &self.decoder) {
+            (EncoderSpec::Series(spec), Network::Series(network), Some(Filler::Patches(head))) => {
+                let forecasts = self.forecast_series((network, head), windows, horizon_steps, spec)?;
+                Ok(Some(forecasts))
+            }
             _ => Ok(None),
         }
     }

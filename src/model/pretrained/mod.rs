@@ -2,6 +2,7 @@
 //! Invariant: what is read here has every variable of the network that it was read for, by name, shape and type.
 
 mod bert;
+mod own;
 mod timm;
 
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::path::Path;
 use tch::nn::VarStore;
 
 pub(super) use bert::PretrainedBert;
+use own::PretrainedOwn;
 use timm::PretrainedTimm;
 
 use super::text::Tokenizer;
@@ -21,6 +23,8 @@ pub enum Pretrained {
     Timm(PretrainedTimm),
     /// Of texts, as Hugging Face's transformers save them.
     Bert(PretrainedBert),
+    /// Of series or transitions, as curiod publishes them.
+    Own(PretrainedOwn),
 }
 
 impl Pretrained {
@@ -29,6 +33,7 @@ impl Pretrained {
         Ok(match spec {
             EncoderSpec::Image(spec) => Self::Timm(PretrainedTimm::read(dir, spec)?),
             EncoderSpec::Text(spec) => Self::Bert(PretrainedBert::read(dir, spec)?),
+            EncoderSpec::Series(_) | EncoderSpec::Transition(_) => Self::Own(PretrainedOwn::read(dir, spec)?),
         })
     }
 
@@ -37,21 +42,22 @@ impl Pretrained {
         match self {
             Self::Timm(weights) => weights.load_into(variables),
             Self::Bert(weights) => weights.load_into(variables),
+            Self::Own(weights) => weights.load_into(variables),
         }
     }
 
     /// Loads what the folder has of the head that predicts hidden words; whether it has one.
     pub fn load_head_into(&self, variables: &VarStore) -> Result<bool, ModelError> {
         match self {
-            Self::Timm(_) => Ok(false),
+            Self::Timm(_) | Self::Own(_) => Ok(false),
             Self::Bert(weights) => weights.load_head_into(variables),
         }
     }
 
-    /// The vocabulary that the weights know; None for pictures.
+    /// The vocabulary that the weights know; None where they are not of texts.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
         match self {
-            Self::Timm(_) => None,
+            Self::Timm(_) | Self::Own(_) => None,
             Self::Bert(weights) => Some(weights.tokenizer()),
         }
     }

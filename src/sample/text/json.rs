@@ -3,8 +3,10 @@
 //! `nesting_max`.
 
 use super::TextLimits;
-use super::json_row::{Row, check_nesting, fault, items, parse};
-use super::rows::{Choice, Collector, Fields, SAMPLE_ROWS, quoted};
+use super::json_row::{Row, items, parse};
+use super::rows::{Choice, Collector, Fields};
+use crate::sample::reading::json::{check_line, check_nesting, fault};
+use crate::sample::reading::{SAMPLE_ROWS, quoted};
 use crate::sample::{Reason, Rejection};
 
 /// Reads JSON Lines: each line an object.
@@ -46,7 +48,7 @@ pub(super) fn document(
     limits: &TextLimits,
     into: &mut Collector<'_>,
 ) -> Result<(), Rejection> {
-    check_nesting(text, limits)?;
+    check_nesting(text, limits.reading())?;
     let mut reader = Rows::new(limits);
     if text.trim_start().starts_with('{') {
         let row = parse(text, limits)?;
@@ -91,7 +93,7 @@ pub(super) fn opens_with_object(text: &str, limits: &TextLimits) -> Option<bool>
 /// Whether the text is an array whose first item could be a row.
 pub(super) fn opens_with_row(text: &str, limits: &TextLimits) -> bool {
     let text = text.trim();
-    if !text.starts_with('[') || !text.ends_with(']') || check_nesting(text, limits).is_err() {
+    if !text.starts_with('[') || !text.ends_with(']') || check_nesting(text, limits.reading()).is_err() {
         return false;
     }
     let mut is_row = false;
@@ -192,10 +194,6 @@ impl<'a> Rows<'a> {
 }
 
 fn parse_line(line: &str, limits: &TextLimits) -> Result<Row, Rejection> {
-    if line.len() > limits.line_bytes_max {
-        let detail = format!("the line is {} bytes, limit is {}", line.len(), limits.line_bytes_max);
-        return Err(Rejection::new(Reason::Limits, detail));
-    }
-    check_nesting(line, limits)?;
+    check_line(line, limits.reading())?;
     parse(line, limits)
 }

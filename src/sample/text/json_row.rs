@@ -6,7 +6,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::TextLimits;
-use crate::sample::{Reason, Rejection};
+use crate::sample::Rejection;
+use crate::sample::reading::json::fault;
 
 /// The strings of a row.
 pub(super) enum Row {
@@ -31,46 +32,6 @@ pub(super) fn items(text: &str, limits: &TextLimits, each: impl FnMut(Row) -> bo
     let mut parser = serde_json::Deserializer::from_str(text);
     parser.deserialize_seq(Items { limits, each })?;
     parser.end()
-}
-
-/// What is wrong with the text.
-pub(super) fn fault(error: &serde_json::Error) -> Rejection {
-    let reason = if error.is_eof() {
-        Reason::Truncated
-    } else {
-        Reason::Corrupt
-    };
-    // The parser's words quote nothing of the text but a literal or a key, which could hold anything.
-    let detail: String = error
-        .to_string()
-        .chars()
-        .take(200)
-        .flat_map(char::escape_debug)
-        .collect();
-    Rejection::new(reason, format!("no JSON: {detail}"))
-}
-
-/// Refuses brackets that open too deep, before anything follows them down.
-pub(super) fn check_nesting(text: &str, limits: &TextLimits) -> Result<(), Rejection> {
-    let (mut depth, mut is_string, mut is_escaped) = (0_usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if is_string => is_escaped = true,
-            b'"' => is_string = !is_string,
-            _ if is_string => {}
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > limits.nesting_max {
-                    let detail = format!("JSON nested deeper than {}, the limit", limits.nesting_max);
-                    return Err(Rejection::new(Reason::Limits, detail));
-                }
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 struct Items<'a, F> {

@@ -2,24 +2,18 @@
 //! Always true: a file's type is told by its content where that can be, nothing is expanded, kept or followed past
 //! the limits, and what is passed over is counted and named.
 
-mod binary;
-mod encoding;
-mod gzip;
 mod json;
 mod json_row;
-mod pages;
 mod parquet;
 mod passages;
-mod records;
 mod rows;
 mod table;
-mod thrift;
-mod wide;
 
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::sample::{Passage, Reason, Rejection};
+use crate::sample::reading::{self, ReadLimits, binary, encoding, gzip};
+use crate::sample::{Fault, Passage, Reason, Rejection};
 use rows::Collector;
 
 /// How much of a source is read, and into what pieces it is cut.
@@ -56,6 +50,17 @@ impl Default for TextLimits {
     }
 }
 
+impl TextLimits {
+    fn reading(&self) -> ReadLimits {
+        ReadLimits {
+            line_bytes_max: self.line_bytes_max,
+            columns_max: self.columns_max,
+            nesting_max: self.nesting_max,
+            expansion_max: self.expansion_max,
+        }
+    }
+}
+
 /// What was cut from a source, and what of it was passed over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cut {
@@ -67,33 +72,21 @@ pub struct Cut {
     pub faults_total: u64,
 }
 
-/// Something that was passed over or replaced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
-    /// From 1: the line of a text or of JSON lines, and of bytes that could not be decoded; the row of an array or a
-    /// table, whose header is no row.
-    pub at: u64,
-    /// The kind.
-    pub reason: Reason,
-    /// What was wrong, in a sentence; holds no control characters of the source.
-    pub detail: String,
-}
-
 /// Reads a file and cuts it into passages. Its `name` only tells what the content cannot, such as a table from prose
 /// with commas. `field` names the field or column that holds the text; without it the likeliest is found.
 ///
 /// # Errors
 /// Bytes that are no text, over the limits, or without a single row that is whole.
 pub fn cut(name: &Path, bytes: &[u8], field: Option<&str>, limits: &TextLimits) -> Result<Cut, Rejection> {
-    let mut extension = extension(name);
+    let mut extension = reading::extension(name);
     let mut bytes = Cow::Borrowed(bytes);
     if bytes.starts_with(b"\x1f\x8b") {
-        bytes = Cow::Owned(gzip::expand(&bytes, limits)?);
+        bytes = Cow::Owned(gzip::expand(&bytes, limits.reading())?);
         if bytes.starts_with(b"\x1f\x8b") {
             return Err(Rejection::new(Reason::UnsupportedType, "a gzip file in a gzip file"));
         }
         if extension == "gz" {
-            extension = self::extension(Path::new(name.file_stem().unwrap_or_default()));
+            extension = reading::extension(Path::new(name.file_stem().unwrap_or_default()));
         }
     }
     if bytes.is_empty() {
@@ -104,15 +97,15 @@ pub fn cut(name: &Path, bytes: &[u8], field: Option<&str>, limits: &TextLimits) 
         parquet::read(&bytes, field, limits, &mut collector)?;
         return collector.finish("the file has no row with text");
     }
-    binary::refuse(&bytes)?;
+    binary::refuse(&bytes, "text")?;
     let decoded = encoding::decode(&bytes)?;
     for (line, detail) in &decoded.faults {
         collector.remark(*line, Reason::Corrupt, detail.clone());
     }
     collector.uncounted(decoded.faults_total - decoded.faults.len() as u64);
     let text = decoded.text;
-    binary::refuse_text(&text)?;
-    if NAMES_OF_NO_TEXT.contains(&extension.as_str()) {
+    binary::refuse_text(&text, "text")?;
+    if binary::NAMES_OF_NO_TEXT.contains(&extension.as_str()) {
         let detail = format!("the name says .{extension}, the content is text");
         return Err(Rejection::new(Reason::TypeMismatch, detail));
     }
@@ -136,12 +129,6 @@ pub fn cut(name: &Path, bytes: &[u8], field: Option<&str>, limits: &TextLimits) 
     }
     collector.finish("the file has no row with text")
 }
-
-/// Names that promise something else than text: most often text under them is a saved error page.
-const NAMES_OF_NO_TEXT: [&str; 25] = [
-    "jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "heic", "avif", "ico", "pdf", "doc", "docx", "xls",
-    "xlsx", "ppt", "pptx", "odt", "zip", "parquet", "gz", "mp3", "mp4", "wav",
-];
 
 /// How a text is divided into documents.
 enum Kind {
@@ -187,13 +174,6 @@ fn check_breaks(text: &str, limits: &TextLimits) -> Result<(), Rejection> {
         )),
         _ => Ok(()),
     }
-}
-
-/// What follows the last full stop of a name, in lower case.
-fn extension(name: &Path) -> String {
-    name.extension()
-        .map(|extension| extension.to_string_lossy().to_lowercase())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

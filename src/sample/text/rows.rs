@@ -5,14 +5,12 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use super::passages::{cut, normalise};
-use super::{Cut, Fault, Passage, TextLimits};
-use crate::sample::{Reason, Rejection};
+use super::{Cut, Passage, TextLimits};
+use crate::sample::reading::quoted;
+use crate::sample::{Fault, Reason, Rejection};
 
 /// Faults kept of one source; the others are only counted.
 const FAULTS_KEPT_MAX: usize = 100;
-
-/// Rows that are looked at to find the field that holds the text.
-pub(super) const SAMPLE_ROWS: usize = 100;
 
 /// Names of a field that holds the text, the likeliest first.
 const TEXT_NAMES: [&str; 9] = [
@@ -258,12 +256,6 @@ pub(super) fn is_wordy(value: &str) -> bool {
         }
     }
     has_word && letters >= others
-}
-
-/// A name from a file, fit for a sentence on a screen: escaped, and not longer than a line.
-pub(super) fn quoted(name: &str) -> String {
-    let short: String = name.chars().take(80).collect();
-    format!("{short:?}")
 }
 
 fn too_many(limits: &TextLimits) -> Rejection {

@@ -4,15 +4,10 @@
 use std::borrow::Cow;
 
 use super::TextLimits;
-use super::records::{Record, Records};
-use super::rows::{Collector, Fields, SAMPLE_ROWS, is_text_name, is_wordy};
+use super::rows::{Collector, Fields, is_text_name, is_wordy};
+use crate::sample::reading::dialect::Dialect;
+use crate::sample::reading::records::Record;
 use crate::sample::{Reason, Rejection};
-
-/// What may stand between two fields.
-const DELIMITERS: [u8; 4] = *b",\t;|";
-
-/// Text holds no NUL.
-const NO_DELIMITER: u8 = 0;
 
 /// Cells of a header are shorter than this.
 const HEADER_CHARS_MAX: usize = 64;
@@ -27,32 +22,13 @@ pub(super) fn read(
     limits: &TextLimits,
     into: &mut Collector<'_>,
 ) -> Result<(), Rejection> {
-    let shape = Shape::of(text, limits);
-    let mut records = shape.records(text, limits);
+    let dialect = Dialect::of(text, limits.reading());
+    let mut records = dialect.records(text, limits.reading());
     let Some(first) = records.next() else {
         return Ok(());
     };
-    let first = match first {
-        Record::Fields(first) => first,
-        Record::Wide => {
-            let detail = format!("more columns than {}, the limit", limits.columns_max);
-            return Err(Rejection::new(Reason::Limits, detail));
-        }
-        Record::Long => {
-            let detail = format!(
-                "its first line is longer than {} bytes, the limit",
-                limits.line_bytes_max
-            );
-            return Err(Rejection::new(Reason::Limits, detail));
-        }
-        Record::StrayQuote => {
-            return Err(Rejection::new(
-                Reason::Corrupt,
-                "a quote in its first line is not closed",
-            ));
-        }
-    };
-    let sample = shape.sample(text, limits);
+    let first = first.first(limits.reading())?;
+    let sample = dialect.sample(text, limits.reading());
     let has_header = is_header(&first, &sample, wanted);
     let width = first.len();
     let mut fields = Fields::default();
@@ -75,7 +51,7 @@ pub(super) fn read(
         return Err(Rejection::new(Reason::EmptyFile, "the table has a header and no rows"));
     }
     let choice = fields.choose(wanted)?;
-    let mut records = shape.records(text, limits);
+    let mut records = dialect.records(text, limits.reading());
     if has_header {
         records.next();
     }
@@ -84,30 +60,15 @@ pub(super) fn read(
     while let Some(record) = records.next() {
         number += 1;
         let line = records.line;
-        match record {
-            Record::Fields(row) if row.len() == width => {
-                let cell = |column: usize| row.get(column).map(Cow::as_ref);
-                into.document(
-                    number - 1,
-                    choice.title.and_then(cell),
-                    cell(choice.text).unwrap_or_default(),
-                )?;
-            }
-            Record::Fields(row) => {
-                let detail = format!("line {line} has {} fields, the table has {width}", row.len());
-                into.broken(number, Reason::Corrupt, detail);
-            }
-            Record::StrayQuote => {
-                into.broken(number, Reason::Corrupt, format!("a quote in line {line} is not closed"));
-            }
-            Record::Long => {
-                let detail = format!("line {line} is longer than {} bytes, the limit", limits.line_bytes_max);
-                into.broken(number, Reason::Limits, detail);
-            }
-            Record::Wide => {
-                let detail = format!("line {line} has more fields than {}, the limit", limits.columns_max);
-                into.broken(number, Reason::Limits, detail);
-            }
+        if let Some((reason, detail)) = record.fault(line, width, limits.reading()) {
+            into.broken(number, reason, detail);
+        } else if let Record::Fields(row) = record {
+            let cell = |column: usize| row.get(column).map(Cow::as_ref);
+            into.document(
+                number - 1,
+                choice.title.and_then(cell),
+                cell(choice.text).unwrap_or_default(),
+            )?;
         }
     }
     Ok(())
@@ -116,58 +77,13 @@ pub(super) fn read(
 /// Whether a text is a table although its name does not say so: each of its first lines has the same delimiter as
 /// often, under a header.
 pub(super) fn is_table(text: &str, limits: &TextLimits) -> bool {
-    let shape = Shape::of(text, limits);
-    let rows = shape.sample(text, limits);
+    let dialect = Dialect::of(text, limits.reading());
+    let rows = dialect.sample(text, limits.reading());
     let Some(first) = rows.first() else {
         return false;
     };
     let is_even = rows.len() >= TABLE_ROWS_MIN && first.len() > 1 && rows.iter().all(|row| row.len() == first.len());
     is_even && is_header(first, &rows, None)
-}
-
-/// What separates the fields.
-struct Shape {
-    /// `NO_DELIMITER` where the table has one column: its lines then hold every delimiter as text.
-    delimiter: u8,
-}
-
-impl Shape {
-    /// The delimiter that cuts most of the first rows as it cuts the first; of equals the one with more columns.
-    fn of(text: &str, limits: &TextLimits) -> Self {
-        let fits = DELIMITERS.into_iter().filter_map(|delimiter| {
-            let rows = Self { delimiter }.sample(text, limits);
-            let width = rows.first().map_or(0, Vec::len);
-            let like_first = rows.iter().filter(|row| row.len() == width).count();
-            let is_fit = width > 1 && like_first * 2 >= rows.len();
-            // A first row that is too wide to read is no reason to take the table for one of a single column.
-            let is_wide = matches!(Self { delimiter }.records(text, limits).next(), Some(Record::Wide));
-            let share = if is_wide {
-                1_000
-            } else {
-                like_first * 1_000 / rows.len().max(1)
-            };
-            (is_fit || is_wide).then_some((share, width, delimiter))
-        });
-        let best = fits.max_by_key(|&(share, width, _)| (share, width));
-        Self {
-            delimiter: best.map_or(NO_DELIMITER, |(.., delimiter)| delimiter),
-        }
-    }
-
-    fn records<'a>(&self, text: &'a str, limits: &'a TextLimits) -> Records<'a> {
-        Records::new(text, self.delimiter, limits)
-    }
-
-    /// The first rows that can be read.
-    fn sample<'a>(&self, text: &'a str, limits: &'a TextLimits) -> Vec<Vec<Cow<'a, str>>> {
-        let first = self.records(text, limits).take(SAMPLE_ROWS + 1);
-        first
-            .filter_map(|record| match record {
-                Record::Fields(fields) => Some(fields),
-                _ => None,
-            })
-            .collect()
-    }
 }
 
 /// Whether the first row names the columns: with a known or the wanted name; else with short names, all different,

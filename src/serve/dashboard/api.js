@@ -27,7 +27,7 @@ export const post = (path, body, options) =>
 
 export const pictureUrl = (stream, id) => `api/v1/samples/${id}/picture?stream=${encodeURIComponent(stream)}`;
 
-export const textUrl = (stream, id) => `api/v1/samples/${id}/text?stream=${encodeURIComponent(stream)}`;
+export const sampleContent = (stream, id) => api(`samples/${id}/content?stream=${encodeURIComponent(stream)}`);
 
 /** Asks again when the daemon says that it is busy and when to come back. */
 export async function patiently(request, say) {

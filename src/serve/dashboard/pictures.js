@@ -1,6 +1,6 @@
-// Sheets of samples, and the neighbours of one: of pictures, or of passages of text.
+// Sheets of samples, and the neighbours of one: pictures, passages, lines of a series, or transitions.
 
-import { Problem, api, patiently, pictureUrl, post, textUrl } from './api.js';
+import { Problem, api, patiently, pictureUrl, post, sampleContent } from './api.js';
 import { baseName, byId, clockTime, count, decimals, el, pathOf, plural, setState, setText, visible } from './elements.js';
 import { page } from './page.js';
 
@@ -8,17 +8,54 @@ const SHEET_PICTURES = 12;
 
 const canHover = matchMedia('(hover: hover)').matches;
 
+const SVG = 'http://www.w3.org/2000/svg';
+const LINES_MAX = 8;
+
+/** A sample that is no picture. */
+function drawn(content) {
+  if (content.modality === 'series') return drawnSeries(content.series);
+  const rounded = (numbers) => numbers.slice(0, 6).map((number) => Number(number.toPrecision(3))).join(' ') + (numbers.length > 6 ? ' \u2026' : '');
+  const said = content.modality === 'text'
+    ? visible(content.text.replace(/\s+/g, ' '))
+    : `${rounded(content.state)} \u2192 ${[content.action].flat().join(' ')} \u2192 ${rounded(content.next_state)}`;
+  return el('span', { class: 'said' }, said);
+}
+
+/** The lines of a window, each between its own least and most; a missing step is a gap. */
+function drawnSeries(series) {
+  const svg = document.createElementNS(SVG, 'svg');
+  svg.setAttribute('viewBox', '0 0 84 84');
+  svg.setAttribute('class', 'lines');
+  svg.setAttribute('aria-hidden', 'true');
+  for (const steps of series.slice(0, LINES_MAX)) {
+    const there = steps.filter((value) => value !== null);
+    const [least, most] = [Math.min(...there), Math.max(...there)];
+    let pen = 'M';
+    const path = steps.map((value, at) => {
+      if (value === null) { pen = 'M'; return ''; }
+      const x = 2 + 80 * at / Math.max(1, steps.length - 1);
+      const y = most > least ? 80 - 76 * (value - least) / (most - least) : 42;
+      const piece = `${pen}${x.toFixed(1)} ${y.toFixed(1)}`;
+      pen = 'L';
+      return piece;
+    });
+    const line = document.createElementNS(SVG, 'path');
+    line.setAttribute('d', path.join(''));
+    svg.append(line);
+  }
+  return svg;
+}
+
 /** One picture of a sheet: a button that asks for its neighbours. */
 function makePicture(stream, { id, path, words }) {
   const picture = el('img', { src: pictureUrl(stream, id), alt: '', loading: 'lazy', decoding: 'async', draggable: false, width: 84, height: 84 });
   const caption = el('span', { class: 'caption' }, words ? el('b', {}, words) : null, el('span', { class: 'path' }, visible(baseName(path))));
   const button = el('button', { type: 'button', title: `${visible(path)} (sample ${id})` }, picture, caption);
   button.setAttribute('aria-label', [`Neighbours of ${visible(path)}`, words].filter(Boolean).join(', '));
-  // What is no picture may be a text; what is neither is gone.
+  // What is no picture is something else, or gone.
   picture.addEventListener('error', async () => {
-    const answer = await fetch(textUrl(stream, id)).catch(() => null);
-    const said = answer?.ok ? visible((await answer.text()).replace(/\s+/g, ' ')) : 'gone';
-    picture.replaceWith(el('span', { class: answer?.ok ? 'said' : 'gone' }, said));
+    const content = await sampleContent(stream, id).catch(() => null);
+    picture.replaceWith(content === null ? el('span', { class: 'gone' }, 'gone') : drawn(content));
   });
   button.addEventListener('click', () => searchSample(stream, id, path));
   return el('li', { 'data-sample': `${stream}/${id}` }, button);
@@ -136,7 +173,7 @@ function showQuery(name, preview) {
 /** What can be asked about: a picture, or a text. */
 export function showQuestion(modality) {
   byId('text-form').hidden = modality !== 'text';
-  byId('drop').hidden = modality === 'text';
+  byId('drop').hidden = modality === 'text' || modality === 'transition';
 }
 
 function searchText(text) {

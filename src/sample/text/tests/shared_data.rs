@@ -159,7 +159,7 @@ fn bad_files_end_in_an_allowed_verdict() {
     for file in expected["files"].as_array().unwrap() {
         let path = data.join("bad").join(file["file"].as_str().unwrap());
         let bytes = std::fs::read(&path).unwrap();
-        let extension = extension(&path);
+        let extension = reading::extension(&path);
         let outcome = cut(&path, &bytes, None, &limits());
         let verdict = if outcome.is_ok() { "accept" } else { "quarantine" };
         let said = match &outcome {

@@ -7,34 +7,34 @@ const NESTING_MAX: u32 = 24;
 
 /// Bytes that are no Thrift, or end before it does.
 #[derive(Debug)]
-pub(super) struct Malformed;
+pub(in crate::sample) struct Malformed;
 
 /// What a reader yields.
-pub(super) type Parsed<T> = Result<T, Malformed>;
+pub(in crate::sample) type Parsed<T> = Result<T, Malformed>;
 
 /// The type of a field or of a list's items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Type(u8);
+pub(in crate::sample) struct Type(u8);
 
 impl Type {
     /// A truth value is held in its field's type.
-    pub(super) fn is_true(self) -> bool {
+    pub(in crate::sample) fn is_true(self) -> bool {
         self.0 == 1
     }
 }
 
 /// A reader of bytes.
-pub(super) struct Reader<'a> {
+pub(in crate::sample) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(in crate::sample) fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// What was not read.
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(in crate::sample) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
@@ -57,18 +57,18 @@ impl<'a> Reader<'a> {
     }
 
     /// An integer of any width.
-    pub(super) fn integer(&mut self) -> Parsed<i64> {
+    pub(in crate::sample) fn integer(&mut self) -> Parsed<i64> {
         let raw = self.varint()?;
         Ok((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
     }
 
     /// An integer that counts something.
-    pub(super) fn count(&mut self) -> Parsed<usize> {
+    pub(in crate::sample) fn count(&mut self) -> Parsed<usize> {
         usize::try_from(self.integer()?).map_err(|_| Malformed)
     }
 
     /// A string, or bytes.
-    pub(super) fn binary(&mut self) -> Parsed<&'a [u8]> {
+    pub(in crate::sample) fn binary(&mut self) -> Parsed<&'a [u8]> {
         let length = usize::try_from(self.varint()?).map_err(|_| Malformed)?;
         let (binary, rest) = self.rest.split_at_checked(length).ok_or(Malformed)?;
         self.rest = rest;
@@ -76,7 +76,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Hands each field of a structure to `each`, which reads or skips it.
-    pub(super) fn structure(&mut self, mut each: impl FnMut(&mut Self, i64, Type) -> Parsed<()>) -> Parsed<()> {
+    pub(in crate::sample) fn structure(
+        &mut self,
+        mut each: impl FnMut(&mut Self, i64, Type) -> Parsed<()>,
+    ) -> Parsed<()> {
         let mut id = 0_i64;
         loop {
             let head = self.byte()?;
@@ -92,7 +95,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Hands each item of a list to `each`, which reads it.
-    pub(super) fn list(&mut self, mut each: impl FnMut(&mut Self, Type) -> Parsed<()>) -> Parsed<()> {
+    pub(in crate::sample) fn list(&mut self, mut each: impl FnMut(&mut Self, Type) -> Parsed<()>) -> Parsed<()> {
         let head = self.byte()?;
         let length = match head >> 4 {
             15 => self.varint()?,
@@ -109,7 +112,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes a field over.
-    pub(super) fn skip(&mut self, of: Type) -> Parsed<()> {
+    pub(in crate::sample) fn skip(&mut self, of: Type) -> Parsed<()> {
         self.skip_to(of, false, NESTING_MAX)
     }
 

@@ -26,17 +26,17 @@ const LEGACY_CONTROL_SHARE: usize = 200;
 const GOOD_PER_BAD: usize = 10;
 
 /// A text, and what was replaced in it.
-pub(super) struct Decoded<'a> {
-    pub(super) text: Cow<'a, str>,
+pub(in crate::sample) struct Decoded<'a> {
+    pub(in crate::sample) text: Cow<'a, str>,
     /// The encoding's name.
     #[cfg_attr(
         not(test),
         expect(dead_code, reason = "only tests compare it; the text is what is learned from")
     )]
-    pub(super) encoding: &'static str,
+    pub(in crate::sample) encoding: &'static str,
     /// Line, and what was wrong in it.
-    pub(super) faults: Vec<(u64, String)>,
-    pub(super) faults_total: u64,
+    pub(in crate::sample) faults: Vec<(u64, String)>,
+    pub(in crate::sample) faults_total: u64,
 }
 
 impl<'a> Decoded<'a> {
@@ -71,7 +71,7 @@ impl<'a> Decoded<'a> {
 }
 
 /// Decodes a file.
-pub(super) fn decode(bytes: &[u8]) -> Result<Decoded<'_>, Rejection> {
+pub(in crate::sample) fn decode(bytes: &[u8]) -> Result<Decoded<'_>, Rejection> {
     if let Some((units, order_mark)) = Units::by_mark(bytes) {
         let text = units.decode(bytes.get(order_mark..).unwrap_or_default());
         let replaced = text.chars().filter(|&c| c == char::REPLACEMENT_CHARACTER).count();
@@ -240,7 +240,7 @@ fn check_text(text: &str, control_share: usize) -> Result<(), Rejection> {
 }
 
 /// Control characters that are neither white space nor the escape of a terminal's colours.
-pub(super) fn is_odd_control(c: char) -> bool {
+pub(in crate::sample) fn is_odd_control(c: char) -> bool {
     c.is_control() && !matches!(c, '\t' | '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1b}' | '\u{85}')
 }
 

@@ -46,15 +46,21 @@ const SIGNATURES: [(&[u8], &str); 39] = [
     (b"GGUF", "a model's weights"),
 ];
 
+/// Names that promise something else than text: most often text under them is a saved error page.
+pub(in crate::sample) const NAMES_OF_NO_TEXT: [&str; 25] = [
+    "jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "heic", "avif", "ico", "pdf", "doc", "docx", "xls",
+    "xlsx", "ppt", "pptx", "odt", "zip", "parquet", "gz", "mp3", "mp4", "wav",
+];
+
 /// Signatures that are also the beginning of words: what follows must not be text.
 const WORDS: [&[u8]; 8] = [b"RIFF", b"OggS", b"ID3", b"BZh", b"ORC", b"8BPS", b"glTF", b"ARROW1"];
 
 /// Bytes, or characters, in which the members of an archive or the element of a picture are looked for.
 const HEAD_BYTES: usize = 4 << 10;
 
-/// Refuses bytes that are known to be no text.
-pub(super) fn refuse(bytes: &[u8]) -> Result<(), Rejection> {
-    let refused = |what: &str| Err(Rejection::new(Reason::UnsupportedType, format!("{what}, not text")));
+/// Refuses bytes that are known to be no text, where `wanted` is.
+pub(in crate::sample) fn refuse(bytes: &[u8], wanted: &str) -> Result<(), Rejection> {
+    let refused = |what: &str| Err(Rejection::new(Reason::UnsupportedType, format!("{what}, not {wanted}")));
     if is_pickle(bytes) {
         return Err(Rejection::new(
             Reason::UnsafeType,
@@ -98,11 +104,14 @@ pub(super) fn refuse(bytes: &[u8]) -> Result<(), Rejection> {
 }
 
 /// Refuses text that is code of something else: a picture in SVG, or a pickle of protocol 0, which is ASCII.
-pub(super) fn refuse_text(text: &str) -> Result<(), Rejection> {
+pub(in crate::sample) fn refuse_text(text: &str, wanted: &str) -> Result<(), Rejection> {
     let head: String = text.trim_start().chars().take(HEAD_BYTES).collect();
     let is_markup = head.starts_with("<?xml") || head.starts_with("<!DOCTYPE svg") || head.starts_with("<!--");
     if head.starts_with("<svg") || (is_markup && head.contains("<svg")) {
-        return Err(Rejection::new(Reason::UnsupportedType, "an SVG picture, not text"));
+        return Err(Rejection::new(
+            Reason::UnsupportedType,
+            format!("an SVG picture, not {wanted}"),
+        ));
     }
     let is_ascii_pickle = [
         "(dp0\n",

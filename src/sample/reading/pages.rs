@@ -1,14 +1,13 @@
-//! The pages of a Parquet column of strings -> its values.
+//! The pages of a Parquet column -> its values.
 //! Always true: what a page claims to expand to is taken from the file's allowance before it is expanded, and no more
-//! values are held than rows that were asked for.
-
-use std::ops::Range;
+//! values are held than rows, or entries of lists, that were asked for.
 
 use ruzstd::decoding::StreamingDecoder;
 
 use super::gzip::read_at_most;
 use super::parquet::{broken, unsupported};
 use super::thrift::{Malformed, Parsed, Reader};
+use super::values::Decode;
 use crate::sample::{Reason, Rejection};
 
 /// Where a column's pages lie.
@@ -18,34 +17,27 @@ pub(super) struct Chunk {
     /// Place of its first page in the file.
     pub(super) start: usize,
     pub(super) bytes: usize,
-    pub(super) values: usize,
-    /// Whether a value may be missing.
-    pub(super) is_optional: bool,
+    /// Values, missing ones and empty lists among them.
+    pub(super) entries: usize,
+    /// Whether a value may be missing, and where it may.
+    pub(super) depth: Depth,
 }
 
-/// Values of a column, each in one of the expanded pages.
-#[derive(Default)]
-pub(super) struct Values {
-    pages: Vec<Vec<u8>>,
-    values: Vec<Option<Place>>,
+/// The levels that say which values are there.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Depth {
+    /// The definition level of a value that is there.
+    pub(super) value: u32,
+    /// Of a list the definition level of an item, although it may be missing.
+    pub(super) item: Option<u32>,
 }
 
-#[derive(Clone)]
-struct Place {
-    page: usize,
-    bytes: Range<usize>,
-}
-
-impl Values {
-    pub(super) fn len(&self) -> usize {
-        self.values.len()
-    }
-
-    /// The value of a row: nothing where it is missing.
-    pub(super) fn get(&self, row: usize) -> Option<&[u8]> {
-        let place = self.values.get(row)?.as_ref()?;
-        self.pages.get(place.page)?.get(place.bytes.clone())
-    }
+/// The entries of a column as they lie in its pages.
+pub(super) struct Entries<T> {
+    /// Each value or item: nothing where it is missing.
+    pub(super) values: Vec<Option<T>>,
+    /// Of a list where each row's items begin.
+    pub(super) starts: Vec<usize>,
 }
 
 /// Page types, by their numbers in the format.
@@ -57,6 +49,7 @@ const DATA_V2: i64 = 3;
 /// Encodings of values, by their numbers in the format.
 const PLAIN: i64 = 0;
 const PLAIN_DICTIONARY: i64 = 2;
+const RLE: i64 = 3;
 const RLE_DICTIONARY: i64 = 8;
 
 #[derive(Default)]
@@ -72,17 +65,24 @@ struct Header {
     is_compressed: bool,
 }
 
-/// Reads a column's values, up to `rows_max`; `allowance` is what may still be expanded.
-pub(super) fn read(file: &[u8], chunk: &Chunk, rows_max: usize, allowance: &mut u64) -> Result<Values, Rejection> {
+/// Reads a column's entries, at most `entries_max`; `allowance` is what may still be expanded.
+pub(super) fn read<D: Decode>(
+    file: &[u8],
+    chunk: &Chunk,
+    into: &mut D,
+    entries_max: usize,
+    allowance: &mut u64,
+) -> Result<Entries<D::Value>, Rejection> {
     let end = chunk.start.checked_add(chunk.bytes);
     let bytes = end
         .and_then(|end| file.get(chunk.start..end))
         .ok_or_else(|| broken("a column lies outside the file"))?;
     let mut reader = Reader::new(bytes);
-    let wanted = chunk.values.min(rows_max);
-    let mut values = Values::default();
-    let mut dictionary: Vec<Place> = Vec::new();
-    while values.len() < wanted {
+    let wanted = chunk.entries.min(entries_max);
+    let (mut values, mut starts) = (Vec::new(), Vec::new());
+    let mut dictionary: Vec<D::Value> = Vec::new();
+    let mut seen = 0;
+    while seen < wanted {
         let header = header(&mut reader).map_err(|_| broken("a page header is malformed"))?;
         let (stored, rest) = reader
             .rest()
@@ -96,32 +96,40 @@ pub(super) fn read(file: &[u8], chunk: &Chunk, rows_max: usize, allowance: &mut 
             return Err(unsupported(format!("a page of type {}", header.of)));
         }
         let page = expand(stored, &header, chunk.codec, allowance)?;
-        let number = values.pages.len();
         if header.of == DICTIONARY {
             // A dictionary with more entries than the column has values was made to fill the memory.
-            if header.values > chunk.values {
+            if header.values > chunk.entries {
                 return Err(broken("a dictionary is larger than its column"));
             }
-            dictionary = plain(&page, 0, header.values, number)?;
+            dictionary = into.plain(&page, 0, header.values)?;
         } else {
-            let rows = header.values.min(wanted - values.len());
-            let (present, start) = present(&page, &header, chunk.is_optional, rows)?;
-            let count = present.iter().filter(|&&is_present| is_present).count();
-            let places = match header.encoding {
-                PLAIN => plain(&page, start, count, number)?,
-                PLAIN_DICTIONARY | RLE_DICTIONARY => by_number(&page, start, count, &dictionary)?,
-                other => return Err(unsupported(format!("strings in encoding {other}"))),
+            let entries = header.values.min(wanted - seen);
+            seen += entries;
+            let levels = levels(&page, &header, chunk.depth, entries)?;
+            let is_there = |level: &&u32| **level == chunk.depth.value;
+            let count = levels.definition.iter().filter(is_there).count();
+            let read = match header.encoding {
+                PLAIN => into.plain(&page, levels.end, count)?,
+                PLAIN_DICTIONARY | RLE_DICTIONARY => by_number(&page, levels.end, count, &dictionary)?,
+                RLE => into.runs(&page, levels.end, count)?,
+                other => return Err(unsupported(format!("values in encoding {other}"))),
             };
-            let mut places = places.into_iter();
-            values.values.extend(
-                present
-                    .iter()
-                    .map(|&is_present| if is_present { places.next() } else { None }),
-            );
+            let mut read = read.into_iter();
+            let item = chunk.depth.item.unwrap_or(0);
+            for (entry, level) in levels.definition.iter().enumerate() {
+                if chunk.depth.item.is_some() && levels.repetition.get(entry) == Some(&0) {
+                    starts.push(values.len());
+                }
+                if is_there(&level) {
+                    values.push(read.next());
+                } else if *level >= item {
+                    values.push(None);
+                }
+            }
         }
-        values.pages.push(page);
+        into.keep(page);
     }
-    Ok(values)
+    Ok(Entries { values, starts })
 }
 
 fn header(reader: &mut Reader<'_>) -> Parsed<Header> {
@@ -212,49 +220,52 @@ fn expand(stored: &[u8], header: &Header, codec: i64, allowance: &mut u64) -> Re
     })
 }
 
-/// For each row whether it has a value, and where the values start in the page.
-fn present(page: &[u8], header: &Header, is_optional: bool, rows: usize) -> Result<(Vec<bool>, usize), Rejection> {
-    if !is_optional {
-        return Ok((vec![true; rows], header.levels));
-    }
-    let (levels, start) = if header.of == DATA_V2 {
-        // The levels of repetition come first; without lists there are none.
-        (header.levels - header.definition_levels..header.levels, header.levels)
-    } else {
-        let length = page.first_chunk().map(|&length| u32::from_le_bytes(length) as usize);
-        let end = length
-            .and_then(|length| length.checked_add(4))
-            .ok_or_else(|| broken("a page is cut"))?;
-        (4..end, end)
-    };
-    let levels = page.get(levels).ok_or_else(|| broken("a page is cut"))?;
-    let levels = hybrid(levels, 1, rows)?;
-    Ok((levels.into_iter().map(|level| level == 1).collect(), start))
+/// The levels of a page's entries, and where the values start after them.
+struct Levels {
+    repetition: Vec<u32>,
+    definition: Vec<u32>,
+    end: usize,
 }
 
-/// Values with their lengths before them.
-fn plain(page: &[u8], start: usize, count: usize, number: usize) -> Result<Vec<Place>, Rejection> {
-    let cut = || broken("a value goes on past its page");
-    let mut places = Vec::new();
-    let mut at = start;
-    for _ in 0..count {
-        let length = page.get(at..).and_then(<[u8]>::first_chunk).ok_or_else(cut)?;
-        let from = at + 4;
-        let to = from.checked_add(u32::from_le_bytes(*length) as usize).ok_or_else(cut)?;
-        if to > page.len() {
-            return Err(cut());
-        }
-        places.push(Place {
-            page: number,
-            bytes: from..to,
-        });
-        at = to;
-    }
-    Ok(places)
+fn levels(page: &[u8], header: &Header, depth: Depth, entries: usize) -> Result<Levels, Rejection> {
+    let cut = || broken("a page is cut");
+    let mut end = 0;
+    // The second version says in the header how long they are, the first before each of them.
+    let mut next = |is_there: bool, length: usize| {
+        let from = if header.of == DATA_V2 {
+            end
+        } else if is_there {
+            end + 4
+        } else {
+            return Ok(&[][..]);
+        };
+        let length = if header.of == DATA_V2 {
+            length
+        } else {
+            let length = page.get(end..).and_then(<[u8]>::first_chunk).ok_or_else(cut)?;
+            u32::from_le_bytes(*length) as usize
+        };
+        end = from.checked_add(length).ok_or_else(cut)?;
+        page.get(from..end).ok_or_else(cut)
+    };
+    let repetition = next(depth.item.is_some(), header.levels - header.definition_levels)?;
+    let definition = next(depth.value > 0, header.definition_levels)?;
+    let read = |bytes, max: u32| match max {
+        0 => Ok(vec![0; entries]),
+        max => hybrid(bytes, u32::BITS - max.leading_zeros(), entries),
+    };
+    Ok(Levels {
+        repetition: match depth.item {
+            Some(_) => read(repetition, 1)?,
+            None => Vec::new(),
+        },
+        definition: read(definition, depth.value)?,
+        end,
+    })
 }
 
 /// Values by their numbers in the dictionary.
-fn by_number(page: &[u8], start: usize, count: usize, dictionary: &[Place]) -> Result<Vec<Place>, Rejection> {
+fn by_number<T: Clone>(page: &[u8], start: usize, count: usize, dictionary: &[T]) -> Result<Vec<T>, Rejection> {
     if count == 0 {
         return Ok(Vec::new());
     }
@@ -272,7 +283,7 @@ fn by_number(page: &[u8], start: usize, count: usize, dictionary: &[Place]) -> R
 }
 
 /// `count` integers of `width` bits in the hybrid of runs and packed bits.
-fn hybrid(bytes: &[u8], width: u32, count: usize) -> Result<Vec<u32>, Rejection> {
+pub(super) fn hybrid(bytes: &[u8], width: u32, count: usize) -> Result<Vec<u32>, Rejection> {
     let cut = || broken("a page's numbers are cut");
     if width > 32 {
         return Err(broken("a page's numbers are too wide"));

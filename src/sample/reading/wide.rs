@@ -11,7 +11,7 @@ const KNOWN_PERCENT_MIN: usize = 80;
 
 /// Width and order of the units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Units {
+pub(in crate::sample) enum Units {
     Utf16Le,
     Utf16Be,
     Utf32Le,
@@ -21,7 +21,7 @@ pub(super) enum Units {
 impl Units {
     /// Told by a byte order mark, and the mark's length. The mark of UTF-32 in little endian begins with that of UTF-16,
     /// after which it would be a NUL, which no text holds.
-    pub(super) fn by_mark(bytes: &[u8]) -> Option<(Self, usize)> {
+    pub(in crate::sample) fn by_mark(bytes: &[u8]) -> Option<(Self, usize)> {
         match bytes {
             [0xff, 0xfe, 0, 0, ..] => Some((Self::Utf32Le, 4)),
             [0, 0, 0xfe, 0xff, ..] => Some((Self::Utf32Be, 4)),
@@ -31,7 +31,7 @@ impl Units {
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::sample) fn name(self) -> &'static str {
         match self {
             Self::Utf16Le => "UTF-16LE",
             Self::Utf16Be => "UTF-16BE",
@@ -41,7 +41,7 @@ impl Units {
     }
 
     /// The text; units that are no character, and a last unit that is cut, are replaced.
-    pub(super) fn decode(self, bytes: &[u8]) -> String {
+    pub(in crate::sample) fn decode(self, bytes: &[u8]) -> String {
         let mut text = String::with_capacity(bytes.len() / 2);
         self.characters(bytes, |c| text.push(c.unwrap_or(char::REPLACEMENT_CHARACTER)));
         text
@@ -125,7 +125,7 @@ impl Units {
 }
 
 /// The units of a text without a byte order mark, where one way to read it is better than all others.
-pub(super) fn without_mark(bytes: &[u8]) -> Option<Units> {
+pub(in crate::sample) fn without_mark(bytes: &[u8]) -> Option<Units> {
     let has_nul = bytes.contains(&0);
     // Two bytes a character without any NUL: only text without spaces, digits and line ends.
     if !has_nul && std::str::from_utf8(bytes).is_ok() {

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 
 use flate2::read::MultiGzDecoder;
 
-use super::TextLimits;
+use super::ReadLimits;
 use crate::sample::{Reason, Rejection};
 
 /// Text expands by less than this; what expands by more was made to.
@@ -18,18 +18,18 @@ const EXPANSION_FREE_BYTES: u64 = 1 << 20;
 const CHUNK_BYTES: usize = 64 << 10;
 
 /// Bytes that a compressed file of this size may hold.
-pub(super) fn expansion_max(file_bytes: usize, limits: &TextLimits) -> u64 {
+pub(in crate::sample) fn expansion_max(file_bytes: usize, limits: ReadLimits) -> u64 {
     let by_ratio = (file_bytes as u64).saturating_mul(EXPANSION_RATIO);
     by_ratio.max(EXPANSION_FREE_BYTES).min(limits.expansion_max)
 }
 
 /// Expands a gzip file.
-pub(super) fn expand(bytes: &[u8], limits: &TextLimits) -> Result<Vec<u8>, Rejection> {
+pub(in crate::sample) fn expand(bytes: &[u8], limits: ReadLimits) -> Result<Vec<u8>, Rejection> {
     read_at_most(MultiGzDecoder::new(bytes), expansion_max(bytes.len(), limits))
 }
 
 /// Reads all that a decoder yields.
-pub(super) fn read_at_most(mut decoder: impl Read, bytes_max: u64) -> Result<Vec<u8>, Rejection> {
+pub(in crate::sample) fn read_at_most(mut decoder: impl Read, bytes_max: u64) -> Result<Vec<u8>, Rejection> {
     let mut expanded = Vec::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {

@@ -6,14 +6,15 @@
 
 use std::borrow::Cow;
 
-use super::TextLimits;
+use super::ReadLimits;
+use crate::sample::{Reason, Rejection};
 
 /// After so many stray quotes the file does not quote at all: they are characters like others from then on. Bounds the
 /// bytes that are read twice, too.
 const STRAY_QUOTES_MAX: u32 = 16;
 
 /// A record, or what is wrong with it.
-pub(super) enum Record<'a> {
+pub(in crate::sample) enum Record<'a> {
     Fields(Vec<Cow<'a, str>>),
     /// A quoted field that does not end, or ends in a record of the wrong width.
     StrayQuote,
@@ -23,23 +24,65 @@ pub(super) enum Record<'a> {
     Wide,
 }
 
+impl<'a> Record<'a> {
+    /// What is wrong with it in a table of this width, in which it begins at this line.
+    pub(in crate::sample) fn fault(&self, line: u64, width: usize, limits: ReadLimits) -> Option<(Reason, String)> {
+        Some(match self {
+            Self::Fields(fields) if fields.len() == width => return None,
+            Self::Fields(fields) => {
+                let detail = format!("line {line} has {} fields, the table has {width}", fields.len());
+                (Reason::Corrupt, detail)
+            }
+            Self::StrayQuote => (Reason::Corrupt, format!("a quote in line {line} is not closed")),
+            Self::Long => {
+                let detail = format!("line {line} is longer than {} bytes, the limit", limits.line_bytes_max);
+                (Reason::Limits, detail)
+            }
+            Self::Wide => {
+                let detail = format!("line {line} has more fields than {}, the limit", limits.columns_max);
+                (Reason::Limits, detail)
+            }
+        })
+    }
+
+    /// The fields of a table's first line, on which the others depend.
+    pub(in crate::sample) fn first(self, limits: ReadLimits) -> Result<Vec<Cow<'a, str>>, Rejection> {
+        let (reason, detail) = match self {
+            Self::Fields(fields) => return Ok(fields),
+            Self::Wide => {
+                let detail = format!("more columns than {}, the limit", limits.columns_max);
+                (Reason::Limits, detail)
+            }
+            Self::Long => {
+                let detail = format!(
+                    "its first line is longer than {} bytes, the limit",
+                    limits.line_bytes_max
+                );
+                (Reason::Limits, detail)
+            }
+            Self::StrayQuote => (Reason::Corrupt, "a quote in its first line is not closed".into()),
+        };
+        Err(Rejection::new(reason, detail))
+    }
+}
+
 /// The records of a text, blank lines left out.
-pub(super) struct Records<'a> {
+pub(in crate::sample) struct Records<'a> {
     text: &'a str,
     at: usize,
     /// The line of the last record's start, from 1.
-    pub(super) line: u64,
+    pub(in crate::sample) line: u64,
     lines_read: u64,
     /// What separates two fields: nothing that a text holds where there is only one.
     delimiter: u8,
     /// Fields of a record, where that is known.
-    pub(super) width: Option<usize>,
-    limits: &'a TextLimits,
+    pub(in crate::sample) width: Option<usize>,
+    limits: ReadLimits,
     stray_quotes: u32,
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn new(text: &'a str, delimiter: u8, limits: &'a TextLimits) -> Self {
+    pub(in crate::sample) fn new(text: &'a str, delimiter: u8, limits: ReadLimits) -> Self {
         Self {
             text,
             at: 0,
