@@ -1,5 +1,6 @@
 //! The Numenta Anomaly Benchmark, online and causal.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use curiod::backtest::nab::{self, Labelled, Profile};
@@ -43,7 +44,7 @@ pub(crate) fn run(flags: &Flags, data: &Path) {
             let bytes = std::fs::read(path).expect("a file");
             let series = series::whole(path, &bytes, &SeriesLimits::default()).expect("a series");
             let windows = nab::windows(&times(&bytes), &spans[name]).expect("windows of rows");
-            let scores = scored(&mut online, &series, flags.window, count(&bytes));
+            let scores = scored(&mut online, &series, flags.window, &times(&bytes));
             rows += scores.len();
             labelled.push(Labelled::new(name.clone(), scores, windows).expect("scores"));
         }
@@ -62,11 +63,11 @@ pub(crate) fn run(flags: &Flags, data: &Path) {
     }
 }
 
-/// The deviations of each row. The rows of the file are those of its series, in order; those that a gap was filled with are none.
-fn scored(online: &mut Online, series: &[(Window, Vec<i64>)], window_steps: usize, rows: usize) -> Vec<f64> {
+/// The deviations of each row, found by its time: a series has steps that gaps were filled with, and of a repeated time only the first.
+fn scored(online: &mut Online, series: &[(Window, Vec<i64>)], window_steps: usize, rows: &[i64]) -> Vec<f64> {
     let mut likelihood = Likelihood::default();
-    let mut scores = Vec::with_capacity(rows);
-    for (window, _) in series {
+    let mut by_time = HashMap::with_capacity(rows.len());
+    for (window, times) in series {
         let steps = window.steps();
         for look in (0..steps).step_by(LOOK) {
             let until = (look + LOOK).min(steps);
@@ -85,12 +86,15 @@ fn scored(online: &mut Online, series: &[(Window, Vec<i64>)], window_steps: usiz
             let mut from = look;
             for (end, view) in ends.iter().zip(&views) {
                 let forecast = view.as_ref().and_then(|_| forecasts.next().flatten());
-                for at in from..*end {
+                for (at, time) in (from..*end).zip(&times[from..*end]) {
                     let error = forecast.as_ref().and_then(|forecast| {
                         let error = forecast.errors.get(HORIZON - (end - at)).copied()?;
                         (!error.is_nan()).then(|| f64::from(error))
                     });
-                    scores.push(error.map_or(0.0, |error| likelihood.observe(error).deviations));
+                    by_time.insert(
+                        times[at],
+                        error.map_or(0.0, |error| likelihood.observe(error).deviations),
+                    );
                 }
                 from = *end;
             }
@@ -101,12 +105,7 @@ fn scored(online: &mut Online, series: &[(Window, Vec<i64>)], window_steps: usiz
             }
         }
     }
-    scores.resize(rows, 0.0);
-    scores
-}
-
-fn count(bytes: &[u8]) -> usize {
-    times(bytes).len()
+    rows.iter().map(|time| by_time.remove(time).unwrap_or(0.0)).collect()
 }
 
 /// The times of the rows, milliseconds since 1970, in the file's order.

@@ -8,8 +8,9 @@ use clap::Args;
 use crate::config::{self, Config, ConfigError};
 use crate::sample::Modality;
 use crate::sample::image::Format;
+use crate::sample::series::{self, SeriesLimits};
 use crate::sample::text::{self, TextLimits};
-use crate::sample::{series, transition};
+use crate::sample::transition::{self, TransitionLimits};
 
 /// The flags of `curiod run`.
 #[derive(Args, Clone, Debug)]
@@ -49,11 +50,13 @@ pub enum ModalityChoice {
 
 /// Files that `auto` looks at.
 const LOOK_AT_FILES: usize = 64;
-/// Bytes of each that tell its type, and how much more is read of one that begins with one of these: Parquet, WAV, NumPy, zip,
-/// gzip.
-const LOOK_AT_BYTES: u64 = 4_096;
-const LOOK_AT_WHOLE_BYTES: u64 = 16 << 20;
-const WHOLE: [&[u8]; 5] = [b"PAR1", b"RIFF", b"\x93NUMPY", b"PK\x03\x04", b"\x1f\x8b"];
+/// Bytes of each that tell its type, and how much more is read of one that begins with one of these: Parquet, zip, gzip.
+const LOOK_AT_BYTES: u64 = 256 << 10;
+const LOOK_AT_WHOLE_BYTES: u64 = 64 << 20;
+const WHOLE: [&[u8]; 3] = [b"PAR1", b"PK\x03\x04", b"\x1f\x8b"];
+
+/// What a compressed file may expand to while its type is looked for.
+const LOOK_AT_EXPANDED: u64 = 64 << 20;
 
 impl RunArgs {
     /// The configuration that the flags and the environment ask for.
@@ -182,11 +185,7 @@ fn tell_modality(inboxes: &[PathBuf]) -> Result<Modality, ConfigError> {
                 if Format::of(&bytes).is_ok() {
                     return Ok(Modality::Image);
                 }
-                let is = |modality| match modality {
-                    Modality::Transition => transition::cut(&entry.path(), &bytes, &Default::default()).is_ok(),
-                    Modality::Text => text::cut(&entry.path(), &bytes, None, &TextLimits::default()).is_ok(),
-                    _ => series::cut(&entry.path(), &bytes, &Default::default()).is_ok(),
-                };
+                let is = |modality| is_of(modality, &entry.path(), &bytes);
                 if let Some((_, count)) = seen.iter_mut().find(|(modality, _)| is(*modality)) {
                     *count += 1;
                 }
@@ -210,6 +209,39 @@ fn tell_modality(inboxes: &[PathBuf]) -> Result<Modality, ConfigError> {
                    the rest"
                 .to_owned(),
         }),
+    }
+}
+
+/// Whether the beginning of a file is of this kind of data: texts, series or transitions.
+fn is_of(modality: Modality, path: &Path, bytes: &[u8]) -> bool {
+    let is_array = bytes.starts_with(b"\x93NUMPY");
+    let is_sound = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WAVE");
+    if is_array || is_sound {
+        return modality == Modality::Series;
+    }
+    let expansion_max = LOOK_AT_EXPANDED;
+    match modality {
+        Modality::Transition => {
+            let limits = TransitionLimits {
+                expansion_max,
+                ..TransitionLimits::default()
+            };
+            transition::cut(path, bytes, &limits).is_ok()
+        }
+        Modality::Text => {
+            let limits = TextLimits {
+                expansion_max,
+                ..TextLimits::default()
+            };
+            text::cut(path, bytes, None, &limits).is_ok()
+        }
+        _ => {
+            let limits = SeriesLimits {
+                expansion_max,
+                ..SeriesLimits::default()
+            };
+            series::cut(path, bytes, &limits).is_ok()
+        }
     }
 }
 

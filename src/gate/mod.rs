@@ -6,7 +6,9 @@
 //! transitions, how well what was done is told) on samples like the exam's is worse than the published model's, or the best one's, by more than the margin
 //! passes with a probability of at most 1 - `confidence`, per verdict, with the gallery taken as given
 //! (see [`statistics`]); and the same of how much is told of what is hidden, where the objective learns to tell it
-//! ([`Embedder::told`](crate::model::Embedder::told)). It says nothing of any other task.
+//! ([`Embedder::told`](crate::model::Embedder::told)). It says nothing of any other task. Where samples of one source are like each
+//! other (windows that overlap, steps of one episode, passages of one text) they are evidence of fewer than there are, and the
+//! probability is larger than stated.
 
 mod actions;
 mod exam;

@@ -16,8 +16,8 @@ use crate::model::bert::mean_pooled;
 use crate::model::{Input, ModelError, PatchHead, PatchTransformer, Patches, SeriesSpec};
 use crate::sample::Modality;
 
-/// What finding the other crop weighs beside predicting what is hidden: at 0.5 it drowned that (with a projector, after
-/// 250 steps on waves, an error of 1.03; at 0.1 of 0.86, at 0 of 0.87).
+/// What finding the other crop weighs beside predicting what is hidden: at 0.5, compared through a
+/// projector, it drowned that (after 250 steps on waves an error of 1.03; at 0.1 of 0.86, at 0 of 0.87).
 const CONTRAST: f64 = 0.2;
 
 /// Temperature of the softmax over similarities of crops.

@@ -77,7 +77,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
     /// Resumes the newest checkpoint, or begins anew; a new stream of texts waits for its vocabulary first, one of transitions
     /// for its scales. None when it was stopped before that.
     pub(super) fn new(
-        setup: LearnSetup,
+        mut setup: LearnSetup,
         replay: Arc<ReplayBuffer>,
         turns: Arc<DeviceTurns>,
         checkpoints: Checkpoints,
@@ -108,6 +108,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
                 return Ok(None);
             };
             learner.scale(&scales)?;
+            setup.scales = Some(scales);
         }
         cursors.curiosity.measure_novelty(setup.curiosity.novelty);
         if learner.steps() == 0 {

@@ -153,7 +153,7 @@ impl PatchRow {
 
 impl Scale {
     /// A number in deviations from the mean, [`FAR`] at most; NaN where it is missing or not to be asked for.
-    fn normal(&self, value: f64) -> f32 {
+    pub(super) fn normal(&self, value: f64) -> f32 {
         let off = value - self.mean;
         if value.is_nan() || !self.is_known {
             return f32::NAN;

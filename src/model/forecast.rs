@@ -20,6 +20,9 @@ pub struct Forecast {
     scales: Vec<Scale>,
 }
 
+/// Steps of the longest season that is looked for.
+const SEASON_MAX: usize = 512;
+
 /// Autocorrelation below which nothing is called a season.
 const SEASON_MIN: f64 = 0.3;
 
@@ -36,7 +39,11 @@ impl Forecast {
             for (guess, was) in guesses[each - horizon_steps..].iter().zip(was) {
                 let real = scale.real(*guess);
                 expected.push(real);
-                errors.push(scale.squared(real, *was).map_or(f32::NAN, |error| error as f32));
+                errors.push(match scale.deviation > 0.0 {
+                    true => scale.squared(real, *was).map_or(f32::NAN, |error| error as f32),
+                    // What does not vary is foreseen; anything else is as far off as can be.
+                    false => scale.normal(*was).powi(2),
+                });
             }
         }
         Self {
@@ -105,7 +112,7 @@ pub fn season(steps: &[f64]) -> Option<usize> {
         });
         if count == 0 { 0.0 } else { sum / f64::from(count) }
     };
-    let by_lag: Vec<f64> = (0..=steps.len() / 2).map(at).collect();
+    let by_lag: Vec<f64> = (0..=(steps.len() / 2).min(SEASON_MAX)).map(at).collect();
     let is_peak = |lag: &usize| {
         let next = by_lag.get(lag + 1).copied().unwrap_or(f64::NEG_INFINITY);
         by_lag[*lag] > SEASON_MIN && by_lag[*lag] > by_lag[lag - 1] && by_lag[*lag] >= next

@@ -180,7 +180,7 @@ pub struct Transition {
     pub next_state: Vec<f32>,
 }
 
-/// Steps of one series that are held out for the exam together.
+/// Steps of one series that are held out for the exam together, or four windows where that is more.
 pub const GROUP_STEPS: u64 = 512;
 
 /// Transitions of one episode that are held out for the exam together.
@@ -298,7 +298,12 @@ impl Content {
                 let part = u32::from_le_bytes([*p0, *p1, *p2, *p3]);
                 u64::from(document) << 32 | u64::from(part / GROUP_PARTS)
             }
-            [SERIES_V1, _, _, rest @ ..] => first_u64(rest) / GROUP_STEPS,
+            [SERIES_V1, c0, c1, rest @ ..] => {
+                // Long windows are in longer groups: else every step of one would be in its neighbours too.
+                let channels = usize::from(u16::from_le_bytes([*c0, *c1])).max(1);
+                let steps = (rest.len().saturating_sub(16) / 8 / channels) as u64;
+                first_u64(rest) / GROUP_STEPS.max(4 * steps)
+            }
             [TRANSITION_V1, rest @ ..] => {
                 let t = first_u64(rest.get(8..).unwrap_or_default());
                 (first_u64(rest) << 32) | (t / GROUP_TRANSITIONS)

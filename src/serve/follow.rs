@@ -69,9 +69,14 @@ impl Follower {
         for (id, content) in ids.iter().zip(self.replay.read_many(&ids)?) {
             // One that is gone was evicted since, or found damaged and named by the buffer.
             match content.map(|bytes| Content::decode(&bytes)) {
-                Some(Ok(content)) => {
+                Some(Ok(content)) if embedder.takes(&content) => {
                     held.push(*id);
                     contents.push(content);
+                }
+                Some(Ok(_)) => {
+                    warn!(sample = %id,
+                        hint = "none if a setting of the network was changed a moment ago: its next generation takes it",
+                        "skipped a sample that is too large for the network")
                 }
                 Some(Err(error)) => {
                     warn!(sample = %id, %error,

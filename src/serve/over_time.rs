@@ -19,6 +19,7 @@ use super::{AppState, blocking};
 use crate::curiosity::Likelihood;
 use crate::ids::{Generation, Space};
 use crate::model::{Embedder, ModelError};
+use crate::sample::image::turn;
 use crate::sample::series::{self, SeriesLimits};
 use crate::sample::{Content, Cutting, Window};
 
@@ -29,8 +30,12 @@ const HORIZON_STEPS: usize = 8;
 const STEPS_MAX: usize = 200_000;
 const NUMBERS_MAX: usize = 2_000_000;
 
-/// Windows that are forecast in one pass.
+/// What a compressed file of a request may expand to.
+const EXPANSION_MAX: u64 = 128 << 20;
+
+/// Windows that are forecast in one question to the encoder, and their numbers: others wait meanwhile.
 const PASS_WINDOWS: usize = 64;
+const PASS_NUMBERS: usize = 1 << 15;
 
 /// What `novelty/series` is asked.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -72,7 +77,7 @@ pub(super) struct OverTime {
 /// A step of a series.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub(super) struct Step {
-    /// Its number in the source, from 0.
+    /// Its number in the source, from 0; steps that a gap was filled with count too.
     at: u64,
     /// When it was, milliseconds since 1970 in UTC, where the source says so.
     time: Option<i64>,
@@ -98,7 +103,20 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
     };
     let context = limits.window_steps;
     let windows = match (asked.file, asked.series) {
-        (Some(file), None) => blocking(move || whole(&file.0, &limits)).await??,
+        (Some(file), None) => {
+            let permit = Arc::clone(&state.decodes).acquire_owned().await;
+            let limits = SeriesLimits {
+                values_max: 4 * NUMBERS_MAX,
+                expansion_max: EXPANSION_MAX,
+                ..limits
+            };
+            blocking(move || {
+                let _permit = permit;
+                let _turn = turn(file.0.len() as u64);
+                whole(&file.0, &limits)
+            })
+            .await??
+        }
         (None, Some(series)) => match series.window() {
             Ok(Content::Series(window)) => vec![(window, Vec::new())],
             Ok(_) => Vec::new(),
@@ -124,7 +142,8 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
         // In parts, so that other questions come in between.
         let (window, times) = (Arc::new(window), Arc::new(times));
         let starts: Vec<usize> = (0..window.steps()).step_by(HORIZON_STEPS).collect();
-        for starts in starts.chunks(PASS_WINDOWS) {
+        let each = context.min(window.steps()) * usize::from(window.channels);
+        for starts in starts.chunks((PASS_NUMBERS / each.max(1)).clamp(1, PASS_WINDOWS)) {
             let (window, times, starts) = (Arc::clone(&window), Arc::clone(&times), starts.to_vec());
             let steps = model
                 .forecast(move |network| expected(network, &window, &times, &starts, context))

@@ -21,6 +21,7 @@ use super::{AppState, StreamHandle, blocking};
 use crate::ids::{Generation, SampleId, Space};
 use crate::limits::SEARCH_HITS_MAX;
 use crate::model::Curiosity;
+use crate::sample::Modality;
 
 /// Hits searched beyond those asked for, to stand in for samples evicted a moment ago.
 const SPARE_HITS: usize = 16;
@@ -287,11 +288,10 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
     let brings_none = given.is_empty();
     let results = match asked.top {
         None if !brings_none => {
-            let brings_transitions = !given.transitions.is_empty();
             let inputs = contents::read(&state, &handle, &model, given).await?;
-            let (queries, curiosity) = match brings_transitions {
-                true => model.curiosity(inputs).await?,
-                false => (model.embed(inputs).await?, Vec::new()),
+            let (queries, curiosity) = match handle.modality {
+                Modality::Transition => model.curiosity(inputs).await?,
+                _ => (model.embed(inputs).await?, Vec::new()),
             };
             blocking(move || novelty_of(&served, &queries, &curiosity)).await?
         }

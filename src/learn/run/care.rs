@@ -66,6 +66,9 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         warn!(stream = %self.setup.stream, step, from, rate_share,
             hint = "none if rare; else lower learning.learning_rate, or set learning.precision to \"fp32\"",
             "went back to the last good checkpoint");
+        if let (0, Some(scales)) = (from, &self.setup.scales) {
+            learner.scale(scales)?;
+        }
         learner.go_on_from(&self.learner, rate_share);
         self.learner = learner;
         Ok(())

@@ -88,6 +88,14 @@ impl Embedder {
         self.spec.dim() as usize
     }
 
+    /// Whether the network can be shown this sample: a transition may have more numbers or choices than it knows.
+    pub fn takes(&self, sample: &Content) -> bool {
+        match &self.spec {
+            EncoderSpec::Transition(spec) => super::StateRows::of(std::iter::once(sample), spec).is_ok(),
+            _ => sample.modality() == self.spec.modality(),
+        }
+    }
+
     /// Embeddings of samples: pictures of any size, each seen through [`eval_view`](crate::sample::image::eval_view), or
     /// texts, of which the network sees the first tokens, windows of series, or transitions. `samples.len() * dim` numbers, row after row, each row of unit
     /// length. An error where a sample is of another modality than the network.

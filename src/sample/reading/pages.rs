@@ -40,6 +40,9 @@ pub(super) struct Entries<T> {
     pub(super) starts: Vec<usize>,
 }
 
+/// Bytes that a page counts as at least: one that holds nothing takes its time, too.
+const PAGE_BYTES_MIN: u64 = 1 << 10;
+
 /// Page types, by their numbers in the format.
 const DATA: i64 = 0;
 const INDEX: i64 = 1;
@@ -90,6 +93,7 @@ pub(super) fn read<D: Decode>(
             .ok_or_else(|| broken("a page is cut"))?;
         reader = Reader::new(rest);
         if header.of == INDEX {
+            spend(allowance, 0)?;
             continue;
         }
         if ![DATA, DICTIONARY, DATA_V2].contains(&header.of) {
@@ -175,12 +179,17 @@ fn header(reader: &mut Reader<'_>) -> Parsed<Header> {
     Ok(header)
 }
 
-fn expand(stored: &[u8], header: &Header, codec: i64, allowance: &mut u64) -> Result<Vec<u8>, Rejection> {
-    let expanded = header.expanded as u64;
-    *allowance = allowance.checked_sub(expanded).ok_or_else(|| {
+/// Takes a page's bytes off what the pages of a file may expand to.
+fn spend(allowance: &mut u64, expanded: u64) -> Result<(), Rejection> {
+    *allowance = allowance.checked_sub(expanded.max(PAGE_BYTES_MIN)).ok_or_else(|| {
         let detail = "its pages expand to more than the limit for a file of its size";
         Rejection::new(Reason::Bomb, detail)
     })?;
+    Ok(())
+}
+
+fn expand(stored: &[u8], header: &Header, codec: i64, allowance: &mut u64) -> Result<Vec<u8>, Rejection> {
+    spend(allowance, header.expanded as u64)?;
     let lies = || broken("a page does not expand to the size that it claims");
     let (levels, packed) = stored.split_at_checked(header.levels).ok_or_else(lies)?;
     let size = header.expanded.checked_sub(levels.len()).ok_or_else(lies)?;

@@ -44,6 +44,9 @@ pub(super) fn read(bytes: &[u8], limits: &SeriesLimits) -> Result<Vec<Series>, R
         return Err(Rejection::new(Reason::EmptyFile, "the array has no numbers"));
     }
     limits.check_channels(channels)?;
+    if windows > limits.windows_max {
+        return Err(limits.too_many_windows());
+    }
     let series = (0..windows).map(|window| {
         let places = (0..channels).flat_map(|channel| (0..steps).map(move |step| [window, step, channel]));
         Series {

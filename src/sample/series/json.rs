@@ -23,7 +23,7 @@ pub(super) fn read(text: &str, limits: &SeriesLimits, notes: &mut Notes) -> Resu
     };
     let first: Vec<_> = lines()
         .take(SAMPLE_ROWS)
-        .filter_map(|(_, line)| object(line, limits).ok())
+        .filter_map(|(_, line)| object(line, limits).ok().map(without_lists))
         .collect();
     let mut names: Vec<String> = Vec::new();
     for name in first.iter().flat_map(Map::keys) {
@@ -86,4 +86,16 @@ fn cell<'a>(row: &'a Map<String, Value>, name: &str) -> Cell<'a> {
         Some(Value::Array(_)) => Cell::Word(Cow::Borrowed("a list")),
         Some(Value::Object(_)) => Cell::Word(Cow::Borrowed("an object")),
     }
+}
+
+/// A list takes dozens of times its line, and only that it is one is looked at.
+fn without_lists(mut row: Map<String, Value>) -> Map<String, Value> {
+    for value in row.values_mut() {
+        match value {
+            Value::Array(list) => *list = Vec::new(),
+            Value::Object(fields) => *fields = Map::new(),
+            _ => {}
+        }
+    }
+    row
 }

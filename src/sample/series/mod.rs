@@ -98,6 +98,11 @@ impl SeriesLimits {
         Ok(())
     }
 
+    fn too_many_windows(&self) -> Rejection {
+        let detail = format!("more than {} windows, the limit of one source", self.windows_max);
+        Rejection::new(Reason::Limits, detail)
+    }
+
     fn too_many_values(&self) -> Rejection {
         let detail = format!("more than {} numbers, the limit of one source", self.values_max);
         Rejection::new(Reason::Limits, detail)

@@ -34,9 +34,9 @@ pub(super) fn read(file: &[u8], limits: &SeriesLimits, notes: &mut Notes) -> Res
         return Err(Rejection::new(Reason::EmptyFile, "the table has no rows"));
     };
     let mut samples = Vec::new();
+    // One allowance for all: their pages are held together, and columns may claim the same bytes.
+    let mut allowance = expansion_max(file.len(), reading);
     for number in 0..footer.columns.len() {
-        // Each column may spend the allowance: only one's pages are held at a time.
-        let mut allowance = expansion_max(file.len(), reading);
         samples.push(Values::read(&footer, file, first, number, SAMPLE_ROWS, &mut allowance)?);
     }
     let sampled = 0..first.rows.min(SAMPLE_ROWS);
@@ -47,7 +47,7 @@ pub(super) fn read(file: &[u8], limits: &SeriesLimits, notes: &mut Notes) -> Res
             .collect(),
     };
     let mut into = Rows::new(&sample, limits)?;
-    if rows.saturating_mul(into.columns().count()) > limits.values_max {
+    if rows.saturating_mul(into.columns().count() + 2) > limits.values_max {
         return Err(limits.too_many_values());
     }
     let mut at = 0;
@@ -87,6 +87,12 @@ fn lists(footer: &Footer, file: &[u8], number: usize, limits: &SeriesLimits) -> 
             left = left
                 .checked_sub(list.len() + 1)
                 .ok_or_else(|| limits.too_many_values())?;
+            if list.is_empty() {
+                continue;
+            }
+            if series.len() >= limits.windows_max {
+                return Err(limits.too_many_windows());
+            }
             series.push(Series {
                 channels: 1,
                 values: list
@@ -140,7 +146,7 @@ impl Values {
                 _ => Cell::Empty,
             },
             Self::Moments(moments) => match moments.get(row) {
-                Some(moment) if moment.is_finite() => Cell::Moment(moment.round()),
+                Some(moment) if moment.is_finite() => Cell::Moment(*moment),
                 _ => Cell::Empty,
             },
             Self::Strings(strings) => match strings.get(row).map(std::str::from_utf8) {

@@ -169,12 +169,23 @@ impl<'a> Rows<'a> {
         self.limits.check_channels(self.variables.len())
     }
 
-    /// The rows in the order of time, the first of each.
-    fn order(&self, notes: &mut Notes) -> Vec<usize> {
+    /// The rows in the order of time, the first of each. Where more than a fifth of them repeat a time, what was taken for the time
+    /// orders nothing (days of hours that stand in another column, several series one below the other): they keep their own order.
+    fn order(&mut self, notes: &mut Notes) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.at.len()).collect();
         let (Some(_), mut latest, mut late) = (self.plan.time, f64::NEG_INFINITY, Vec::new()) else {
             return order;
         };
+        let mut times = self.times.clone();
+        times.sort_by(f64::total_cmp);
+        times.dedup();
+        if times.len() * 10 < self.times.len() * 8 {
+            self.plan.time = None;
+            self.times.clear();
+            let detail = || "many rows have the time of another; all are taken in the source's order".into();
+            notes.fault(1, Reason::Corrupt, detail);
+            return order;
+        }
         for (time, at) in self.times.iter().zip(&self.at) {
             if *time < latest {
                 late.push(*at);
@@ -267,7 +278,7 @@ impl<'a> Rows<'a> {
                 channels: self.variables.len(),
                 values: self.variables.iter().flat_map(steps).collect(),
                 times: match is_dated {
-                    true => stretch.iter().map(|(_, time)| *time as i64).collect(),
+                    true => stretch.iter().map(|(_, time)| time.round() as i64).collect(),
                     false => Vec::new(),
                 },
             }

@@ -35,7 +35,7 @@ const BY_SIZE: [Format; 6] = [
 const SECONDS: std::ops::RangeInclusive<f64> = 1e8..=4e9;
 
 /// Plain years.
-const YEARS: std::ops::RangeInclusive<f64> = 1_000.0..=2_999.0;
+const YEARS: std::ops::RangeInclusive<f64> = 1_500.0..=2_100.0;
 
 impl Format {
     /// The format that reads all of these cells, of which none is empty.
@@ -59,7 +59,7 @@ impl Format {
         };
         let unix = |per_ms: f64| {
             let seconds = number / per_ms / 1e3;
-            SECONDS.contains(&seconds).then(|| (number / per_ms).round())
+            SECONDS.contains(&seconds).then_some(number / per_ms)
         };
         match self {
             Self::Written => None,
@@ -89,7 +89,8 @@ fn compact(number: f64) -> Option<f64> {
 fn moment(year: i16, [month, day, hour, minute, second]: [i8; 5], nanos: i32) -> Option<f64> {
     let moment = DateTime::new(year, month, day, hour, minute, second, nanos).ok()?;
     let moment = Offset::UTC.to_timestamp(moment).ok()?;
-    Some(moment.as_millisecond() as f64)
+    // Sound and vibration have more than a step a millisecond.
+    Some(moment.as_microsecond() as f64 / 1e3)
 }
 
 /// `YYYY-MM-DD`, `YYYY/MM/DD`, `DD.MM.YYYY` or `YYYY-MM`, with or without a time of day and a zone.
@@ -127,7 +128,9 @@ fn written(text: &str) -> Option<f64> {
             *value = i8::try_from(number(&mut rest, 2)?).ok()?;
         }
         // A leap second is the one before it.
-        clock[2] = clock[2].min(59);
+        if clock[2] == 60 {
+            clock[2] = 59;
+        }
         if let Some(after) = rest.strip_prefix(['.', ',']) {
             rest = after;
             nanos = fraction(&mut rest)?;

@@ -56,8 +56,7 @@ pub(super) fn cut(series: &[Series], limits: &SeriesLimits) -> Result<Vec<Window
                     windows.push(window);
                 }
                 if windows.len() > limits.windows_max {
-                    let detail = format!("more than {} windows, the limit of one source", limits.windows_max);
-                    return Err(Rejection::new(Reason::Limits, detail));
+                    return Err(limits.too_many_windows());
                 }
             }
         }

@@ -30,6 +30,8 @@ pub struct TransitionLimits {
     pub actions_max: usize,
     /// Transitions of one source. More: the source is refused.
     pub transitions_max: usize,
+    /// Numbers of states of one source. More: the source is refused.
+    pub values_max: usize,
     /// Bytes of one row. A longer row is passed over.
     pub line_bytes_max: usize,
     /// Bytes out of a compressed file or the pages of a Parquet file. A file may expand to 200 times its size, or 1 MiB
@@ -47,6 +49,7 @@ impl Default for TransitionLimits {
             state_dims_max: 256,
             actions_max: 32,
             transitions_max: 1_000_000,
+            values_max: 1 << 26,
             line_bytes_max: 1 << 20,
             expansion_max: 1 << 30,
             columns_max: 1_000,
@@ -114,7 +117,10 @@ pub fn cut(name: &Path, bytes: &[u8], limits: &TransitionLimits) -> Result<Cut, 
     if let Some(form) = json::Form::of(&text) {
         json::read(&text, form, limits, &mut stream)?;
     } else {
-        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        let text = match text.contains('\r') {
+            true => Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n")),
+            false => text,
+        };
         let table = Table::of(&text, limits).map_err(|why| name_lies(name, why))?;
         table.read(&text, limits, &mut stream)?;
     }

@@ -24,6 +24,8 @@ pub(super) struct Stream<'a> {
     usual: Option<Usual>,
     /// Transitions with their rows: those that waited for the next row may come late.
     taken: Vec<(u64, Transition)>,
+    /// Numbers of their states.
+    values: usize,
     episodes: HashMap<u64, Episode>,
     /// Numbers of the episodes that have a word.
     words: HashMap<String, u64>,
@@ -66,6 +68,7 @@ impl<'a> Stream<'a> {
             first: Vec::new(),
             usual: None,
             taken: Vec::new(),
+            values: 0,
             episodes: HashMap::new(),
             words: HashMap::new(),
             ended: 0,
@@ -129,6 +132,11 @@ impl<'a> Stream<'a> {
                 return Ok(());
             }
         };
+        let max = self.limits.transitions_max;
+        if self.episodes.len().max(self.words.len()) > max {
+            let detail = format!("more than {max} episodes, the limit of its transitions");
+            return Err(Rejection::new(Reason::Limits, detail));
+        }
         let gaps = gaps + self.strays;
         let episode = self.episodes.entry(number).or_default();
         let before = episode.waiting.take().filter(|before| before.gaps == gaps);
@@ -192,6 +200,11 @@ impl<'a> Stream<'a> {
         let max = self.limits.transitions_max;
         if self.taken.len() >= max {
             let detail = format!("more than {max} transitions, the limit of one source");
+            return Err(Rejection::new(Reason::Limits, detail));
+        }
+        self.values += state.len() + next_state.len();
+        if self.values > self.limits.values_max {
+            let detail = format!("more than {} numbers, the limit of one source", self.limits.values_max);
             return Err(Rejection::new(Reason::Limits, detail));
         }
         let transition = Transition {
