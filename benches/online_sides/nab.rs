@@ -92,7 +92,7 @@ fn scored(online: &mut Online, series: &[(Window, Vec<i64>)], window_steps: usiz
                         (!error.is_nan()).then(|| f64::from(error))
                     });
                     by_time.insert(
-                        times[at],
+                        *time,
                         error.map_or(0.0, |error| likelihood.observe(error).deviations),
                     );
                 }
