@@ -91,10 +91,7 @@ fn scored(online: &mut Online, series: &[(Window, Vec<i64>)], window_steps: usiz
                         let error = forecast.errors.get(HORIZON - (end - at)).copied()?;
                         (!error.is_nan()).then(|| f64::from(error))
                     });
-                    by_time.insert(
-                        *time,
-                        error.map_or(0.0, |error| likelihood.observe(error).deviations),
-                    );
+                    by_time.insert(*time, error.map_or(0.0, |error| likelihood.observe(error).deviations));
                 }
                 from = *end;
             }
