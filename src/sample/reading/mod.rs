@@ -14,7 +14,10 @@ mod thrift;
 pub(in crate::sample) mod values;
 mod wide;
 
+use std::borrow::Cow;
 use std::path::Path;
+
+use crate::sample::{Reason, Rejection};
 
 /// How much of a source is read, and how deep.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +35,29 @@ pub(in crate::sample) struct ReadLimits {
 
 /// Rows that are looked at to find out what the others hold.
 pub(in crate::sample) const SAMPLE_ROWS: usize = 100;
+
+/// What a file's name ends with and its bytes, both without gzip. An error where nothing is in it, or gzip in gzip.
+pub(in crate::sample) fn unpacked<'a>(
+    name: &Path,
+    bytes: &'a [u8],
+    limits: ReadLimits,
+) -> Result<(String, Cow<'a, [u8]>), Rejection> {
+    let mut extension = extension(name);
+    let mut bytes = Cow::Borrowed(bytes);
+    if bytes.starts_with(b"\x1f\x8b") {
+        bytes = Cow::Owned(gzip::expand(&bytes, limits)?);
+        if bytes.starts_with(b"\x1f\x8b") {
+            return Err(Rejection::new(Reason::UnsupportedType, "a gzip file in a gzip file"));
+        }
+        if extension == "gz" {
+            extension = self::extension(Path::new(name.file_stem().unwrap_or_default()));
+        }
+    }
+    if bytes.is_empty() {
+        return Err(Rejection::new(Reason::EmptyFile, "the file has no bytes"));
+    }
+    Ok((extension, bytes))
+}
 
 /// What follows the last full stop of a name, in lower case.
 pub(in crate::sample) fn extension(name: &Path) -> String {

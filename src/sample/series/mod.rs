@@ -19,7 +19,7 @@ mod windows;
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::sample::reading::{self, ReadLimits, binary, encoding, gzip};
+use crate::sample::reading::{self, ReadLimits, binary, encoding};
 use crate::sample::{Fault, Reason, Rejection, Window};
 use notes::Notes;
 use windows::Series;
@@ -135,20 +135,7 @@ pub fn whole(name: &Path, bytes: &[u8], limits: &SeriesLimits) -> Result<Vec<(Wi
 
 /// A file's series, unpacked where it is compressed.
 fn open(name: &Path, bytes: &[u8], limits: &SeriesLimits, notes: &mut Notes) -> Result<Vec<Series>, Rejection> {
-    let mut extension = reading::extension(name);
-    let mut bytes = Cow::Borrowed(bytes);
-    if bytes.starts_with(b"\x1f\x8b") {
-        bytes = Cow::Owned(gzip::expand(&bytes, limits.reading())?);
-        if bytes.starts_with(b"\x1f\x8b") {
-            return Err(Rejection::new(Reason::UnsupportedType, "a gzip file in a gzip file"));
-        }
-        if extension == "gz" {
-            extension = reading::extension(Path::new(name.file_stem().unwrap_or_default()));
-        }
-    }
-    if bytes.is_empty() {
-        return Err(Rejection::new(Reason::EmptyFile, "the file has no bytes"));
-    }
+    let (extension, bytes) = reading::unpacked(name, bytes, limits.reading())?;
     read(&extension, &bytes, limits, notes)
 }
 

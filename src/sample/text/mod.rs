@@ -9,10 +9,9 @@ mod passages;
 mod rows;
 mod table;
 
-use std::borrow::Cow;
 use std::path::Path;
 
-use crate::sample::reading::{self, ReadLimits, binary, encoding, gzip};
+use crate::sample::reading::{self, ReadLimits, binary, encoding};
 use crate::sample::{Fault, Passage, Reason, Rejection};
 use rows::Collector;
 
@@ -78,20 +77,7 @@ pub struct Cut {
 /// # Errors
 /// Bytes that are no text, over the limits, or without a single row that is whole.
 pub fn cut(name: &Path, bytes: &[u8], field: Option<&str>, limits: &TextLimits) -> Result<Cut, Rejection> {
-    let mut extension = reading::extension(name);
-    let mut bytes = Cow::Borrowed(bytes);
-    if bytes.starts_with(b"\x1f\x8b") {
-        bytes = Cow::Owned(gzip::expand(&bytes, limits.reading())?);
-        if bytes.starts_with(b"\x1f\x8b") {
-            return Err(Rejection::new(Reason::UnsupportedType, "a gzip file in a gzip file"));
-        }
-        if extension == "gz" {
-            extension = reading::extension(Path::new(name.file_stem().unwrap_or_default()));
-        }
-    }
-    if bytes.is_empty() {
-        return Err(Rejection::new(Reason::EmptyFile, "the file has no bytes"));
-    }
+    let (extension, bytes) = reading::unpacked(name, bytes, limits.reading())?;
     let mut collector = Collector::new(limits);
     if bytes.starts_with(b"PAR1") {
         parquet::read(&bytes, field, limits, &mut collector)?;

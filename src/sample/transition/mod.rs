@@ -16,7 +16,7 @@ mod value;
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::sample::reading::{self, ReadLimits, binary, encoding, gzip};
+use crate::sample::reading::{self, ReadLimits, binary, encoding};
 use crate::sample::{Fault, Reason, Rejection, Transition};
 use stream::Stream;
 use table::Table;
@@ -86,16 +86,7 @@ pub struct Cut {
 /// # Errors
 /// Bytes that hold no transitions, over the limits, or without a single row that is whole.
 pub fn cut(name: &Path, bytes: &[u8], limits: &TransitionLimits) -> Result<Cut, Rejection> {
-    let mut bytes = Cow::Borrowed(bytes);
-    if bytes.starts_with(b"\x1f\x8b") {
-        bytes = Cow::Owned(gzip::expand(&bytes, limits.reading())?);
-        if bytes.starts_with(b"\x1f\x8b") {
-            return Err(Rejection::new(Reason::UnsupportedType, "a gzip file in a gzip file"));
-        }
-    }
-    if bytes.is_empty() {
-        return Err(Rejection::new(Reason::EmptyFile, "the file has no bytes"));
-    }
+    let (_, bytes) = reading::unpacked(name, bytes, limits.reading())?;
     let mut stream = Stream::new(limits);
     if bytes.starts_with(b"PAR1") {
         parquet::read(&bytes, limits, &mut stream)?;
