@@ -149,7 +149,8 @@ pub struct IngestConfig {
     pub passage_chars_max: usize,
     /// Characters at the end of a passage that begin the next one too.
     pub passage_overlap_chars: usize,
-    /// Steps of one window of a series.
+    /// Steps of one window of a series. The network sees up to 2,048 patches of 8 steps of it: the newest of the first variables, so
+    /// that of 1,024 steps it sees 16 variables.
     pub window_steps: usize,
     /// Steps from the start of one window to the start of the next; 0: half a window.
     pub window_stride_steps: usize,
