@@ -1,7 +1,7 @@
 //! Training on the CPU, against PyTorch eager and lightly, in turns on the same cores: the raw step, the whole pipeline from
 //! kept pictures to learnt weights, and what a step costs beside its arithmetic.
 //!
-//!   CURIOD_TEST_PYTHON=.../python CURIOD_TEST_DATA=... cargo bench --bench training [-- step|pipeline|upkeep]
+//!   CURIOD_TEST_PYTHON=.../python CURIOD_TEST_DATA=... cargo bench --bench training [-- step|pipeline|texts|upkeep]
 //!
 //! The network is `resnet_tiny` at 64 px, batch 128, two views; 2 threads. Without CURIOD_TEST_PYTHON the peers are left
 //! out, without CURIOD_TEST_DATA the pictures are drawn from a formula and nothing is compared with lightly.
@@ -20,6 +20,7 @@ use std::process::Command;
 
 use curiod::learn::augment::Recipe;
 use tempfile::TempDir;
+use training_sides::texts::{PASSAGES, Words};
 use training_sides::{BATCH, PX, Start};
 use turns::{Rounds, Side, peers, spread};
 
@@ -40,7 +41,12 @@ fn main() {
         .collect();
     let python = peers::python();
     let pictures = pictures();
-    for (part, measure) in [("step", step as Measure), ("pipeline", pipeline), ("upkeep", upkeep)] {
+    for (part, measure) in [
+        ("step", step as Measure),
+        ("pipeline", pipeline),
+        ("texts", texts),
+        ("upkeep", upkeep),
+    ] {
         if parts.is_empty() || parts.iter().any(|asked| asked == part) {
             measure(python.as_deref(), pictures.as_ref().map(TempDir::path));
         }
@@ -113,6 +119,34 @@ fn pipeline(python: Option<&str>, pictures: Option<&Path>) {
     rounds.print_ratio(0, 2, Some(1.2));
     rounds.print_ratio(1, 2, Some(2.0));
     rounds.print_ratio(1, 3, None);
+}
+
+/// Masked language modelling of texts that are kept, against Hugging Face's loop on blocks of the same tokens.
+fn texts(python: Option<&str>, _: Option<&Path>) {
+    let Some(data) = std::env::var_os("CURIOD_TEST_DATA") else {
+        println!("texts are learnt only with CURIOD_TEST_DATA");
+        return;
+    };
+    let file = Path::new(&data).join("text/newsgroups/newsgroups.jsonl");
+    let name = file.to_string_lossy().into_owned();
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    println!(
+        "masked language modelling, bert_tiny, {} rows of at most 128 tokens a step, 30% hidden; median of {ROUNDS} turns (least to most)",
+        2 * PASSAGES
+    );
+    for precision in ["fp32", "bf16"] {
+        let mut sides = vec![Side::ours(&format!("curiod {precision}"), &["texts", precision, &name])];
+        if let Some(python) = python {
+            let arguments = Words::read(&file).peer_arguments(folder.path(), precision);
+            let name = format!("transformers {precision}");
+            sides.push(peers::peer(&name, python, "mlm.py", &arguments));
+        }
+        let rounds = Rounds::take(&mut sides, PIPELINE_TURN_S, ROUNDS);
+        rounds.print("tokens/s", 1.0);
+        if sides.len() > 1 {
+            rounds.print_ratio(0, 1, Some(1.2));
+        }
+    }
 }
 
 /// What a long run costs beside its arithmetic: page faults, memory, the optimiser.

@@ -1,6 +1,8 @@
 //! Our sides of the training measurements: each is a process that does steps when asked.
 //! Always true: the daemon's own code runs, set up as `main` sets it up, on two threads.
 
+pub(crate) mod texts;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,8 @@ use curiod::ids::{SampleId, SourceHash};
 use curiod::learn::{
     AdamW, Batch, DeviceTurns, LearnSetup, Learner, LearnerSetup, LearnerThread, Pixels, Shown, SimClr,
 };
-use curiod::model::{Architecture, ImageSpec, initialise, weights};
+use curiod::model::text::Tokenizer;
+use curiod::model::{Architecture, EncoderSpec, ImageSpec, initialise, weights};
 use curiod::replay::{NewSource, ReplayBuffer};
 use curiod::sample::image::{ImageLimits, decode};
 use curiod::sample::{Content, ImageTile};
@@ -41,6 +44,7 @@ pub(crate) fn run(arguments: &[&str]) {
     match *arguments {
         ["step", precision] => step(&config(precision), device),
         ["optimiser"] => optimiser(),
+        ["texts", precision, file] => texts::run(precision, Path::new(file), device),
         ["pipeline", precision] => pipeline(config(precision), device, None),
         ["pipeline", precision, pictures] => pipeline(config(precision), device, Some(Path::new(pictures))),
         _ => panic!("no side is called {arguments:?}"),
@@ -122,6 +126,20 @@ fn optimiser() {
 
 /// The daemon's learner thread on a replay buffer of these pictures.
 fn pipeline(config: LearningConfig, device: Device, pictures: Option<&Path>) {
+    let tiles = pictures.map_or_else(formula_tiles, kept_tiles);
+    let contents: Vec<Content> = tiles.into_iter().map(Content::Image).collect();
+    learn(config, SPEC.into(), None, &contents, device, json!({}));
+}
+
+/// The daemon's learner thread on a replay buffer of these samples; says `ready` when it learns.
+fn learn(
+    config: LearningConfig,
+    spec: EncoderSpec,
+    tokenizer: Option<Tokenizer>,
+    contents: &[Content],
+    device: Device,
+    ready: serde_json::Value,
+) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let replay = ReplayConfig {
         draws_per_sample: 0.0,
@@ -129,9 +147,9 @@ fn pipeline(config: LearningConfig, device: Device, pictures: Option<&Path>) {
     };
     let (replay, _) =
         ReplayBuffer::open(&folder.path().join("replay"), &replay, 0).expect("a replay buffer can be made");
-    for tiles in pictures.map_or_else(formula_tiles, kept_tiles).chunks(256) {
-        let sources = tiles.iter().map(source).collect();
-        replay.insert(sources).expect("the replay buffer takes pictures");
+    for contents in contents.chunks(256) {
+        let sources = contents.iter().map(source).collect();
+        replay.insert(sources).expect("the replay buffer takes samples");
     }
     let setup = LearnSetup {
         stream: "bench".parse().expect("a stream's name"),
@@ -139,8 +157,8 @@ fn pipeline(config: LearningConfig, device: Device, pictures: Option<&Path>) {
         curiosity: CuriosityConfig::default(),
         publication: PublicationConfig::default(),
         sampler: SamplerKind::Uniform,
-        spec: SPEC.into(),
-        tokenizer: None,
+        spec,
+        tokenizer,
         scales: None,
         device,
         published_step: 0,
@@ -157,7 +175,7 @@ fn pipeline(config: LearningConfig, device: Device, pictures: Option<&Path>) {
         }
     };
     wait(3);
-    turns::answer(json!({}), |steps| wait(learner.state().step + u64::from(steps)));
+    turns::answer(ready, |steps| wait(learner.state().step + u64::from(steps)));
 }
 
 fn kept_tiles(folder: &Path) -> Vec<ImageTile> {
@@ -182,8 +200,8 @@ fn formula_tiles() -> Vec<ImageTile> {
     turns::pictures::pictures(2_000, 32)
 }
 
-fn source(tile: &ImageTile) -> NewSource {
-    let content = Content::Image(tile.clone()).encode();
+fn source(content: &Content) -> NewSource {
+    let content = content.encode();
     let hash = SourceHash::of(&content);
     NewSource {
         hash,

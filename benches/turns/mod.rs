@@ -119,7 +119,7 @@ pub(crate) struct Rounds {
 
 impl Rounds {
     /// Gives each side a turn of about `seconds` in each round; every other round goes the other way about, so that a
-    /// drift of the machine favours nobody.
+    /// drift of the machine favours nobody. A side whose units of work are not the others' says with `worth` what one counts.
     pub(crate) fn take(sides: &mut [Side], seconds: f64, rounds: usize) -> Self {
         let units: Vec<u32> = sides.iter_mut().map(|side| side.units_in(seconds)).collect();
         let mut rates = vec![Vec::new(); sides.len()];
@@ -130,7 +130,8 @@ impl Rounds {
                 (0..sides.len()).rev().collect()
             };
             for side in order {
-                rates[side].push(sides[side].turn(units[side]));
+                let worth = sides[side].ready["worth"].as_f64().unwrap_or(1.0);
+                rates[side].push(worth * sides[side].turn(units[side]));
             }
         }
         let names = sides.iter().map(|side| side.name.clone()).collect();

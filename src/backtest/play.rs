@@ -81,13 +81,11 @@ pub fn untrained(
         Sees::Pixels => exam.score(&Features::Raw)?,
         _ => {
             let spec = EncoderSpec::resolve(arm.config.modality, &arm.config.learning, device)?;
-            let tokenizer = tokenizer(archive, arm, &spec)?;
-            exam.score(&Features::Network(&Embedder::random(
-                &spec,
-                tokenizer.as_ref(),
-                seed,
-                device,
-            )?))?
+            let random = match scales(archive, &spec) {
+                Some(scales) => Embedder::random_scaled(&spec, &scales, seed, device)?,
+                None => Embedder::random(&spec, tokenizer(archive, arm, &spec)?.as_ref(), seed, device)?,
+            };
+            exam.score(&Features::Network(&random))?
         }
     };
     Ok(Played {

@@ -112,7 +112,8 @@ impl Room {
         let baselines = if known.is_some() {
             None
         } else {
-            let random = Taker::Network(Box::new(Embedder::random(encoder, own, RANDOM_ENCODER_SEED, device)?));
+            let random = Embedder::random_beside(encoder, own, &candidate.teacher, RANDOM_ENCODER_SEED, device)?;
+            let random = Taker::Network(Box::new(random));
             let seat = |taker| Seat::new(taker, Space::of_weights(b""));
             Some([seat(random), seat(Taker::Raw)])
         };

@@ -180,20 +180,22 @@ impl Learner {
         Ok(())
     }
 
-    /// Sets the scales of transitions, of the student and its teacher.
+    /// Sets the scales of transitions, of the student and its teacher, but those that came with weights that it continues from.
     pub fn scale(&self, scales: &Scales) -> Result<(), LearnError> {
-        for encoder in [&self.encoder, &self.teacher] {
+        for encoder in [&self.encoder, &self.teacher].into_iter().filter(|of| is_unscaled(of)) {
             scales.set_encoder(encoder)?;
         }
-        for heads in std::iter::once(&self.heads).chain(&self.teacher_decoder) {
+        let heads = std::iter::once(&self.heads).chain(&self.teacher_decoder);
+        for heads in heads.filter(|of| is_unscaled(of)) {
             scales.set_heads(heads)?;
         }
         Ok(())
     }
 
-    /// Whether it has learnt nothing, and has no scale of transitions from weights that it continues from.
+    /// Whether it has learnt nothing, and a scale of transitions is still to be set: weights to continue from bring that of states,
+    /// not that of actions, which is the heads'.
     pub(super) fn is_unscaled(&self) -> bool {
-        self.step == 0 && is_unscaled(&self.encoder)
+        self.step == 0 && (is_unscaled(&self.encoder) || is_unscaled(&self.heads))
     }
 
     /// Steps done in the learner's life.

@@ -47,7 +47,7 @@ pub use scale::{Scale, Scales, is_unscaled};
 pub use spec::{Architecture, EncoderSpec, ImageSpec, SeriesSpec, TextSpec, TransitionSpec};
 use spec::{Plan, short_f64};
 pub use spectrum::{effective_rank, spread};
-pub use states::StateRows;
+pub use states::{StateRows, must_be_seen_whole};
 pub use vit::Vit;
 
 use crate::torch::TorchError;

@@ -53,7 +53,7 @@ pub struct Scales {
 }
 
 impl Scales {
-    /// Those of these transitions. What is longer than the network sees is left out, for it is refused later.
+    /// Those of these transitions, as far as the network sees them.
     pub fn of<'a>(transitions: impl Iterator<Item = &'a Transition>, spec: &TransitionSpec) -> Self {
         let (mut states, mut numbers) = (
             Moments::new(spec.state_dims as usize),
@@ -83,9 +83,9 @@ impl Scales {
     }
 }
 
-/// Whether the scale of an encoder's variables was never set.
-pub fn is_unscaled(encoder: &VarStore) -> bool {
-    let variables = encoder.variables();
+/// Whether the scale of an encoder's variables, or of its heads', was never set.
+pub fn is_unscaled(variables: &VarStore) -> bool {
+    let variables = variables.variables();
     let all_are = |name: &str, value: f64| {
         let variable = variables.get(name);
         variable.is_some_and(|variable| bool::try_from(variable.eq(value).all()).unwrap_or(false))
@@ -125,9 +125,7 @@ impl Moments {
 
     /// Takes a row in; `is_filled`: with zeros up to its length, as the network sees it.
     fn take(&mut self, row: &[f32], is_filled: bool) {
-        if row.len() > self.means.len() {
-            return;
-        }
+        let row = &row[..row.len().min(self.means.len())];
         let rest = if is_filled { self.means.len() - row.len() } else { 0 };
         let values = row.iter().copied().chain(std::iter::repeat_n(0.0, rest));
         for (at, value) in values.enumerate() {

@@ -20,7 +20,9 @@ pub struct StateRows {
 }
 
 impl StateRows {
-    /// The rows of these transitions. An error where a sample is none, or has more numbers or choices than the network.
+    /// The rows of these transitions. Of states and actions of more numbers than the network has, as when a setting was changed
+    /// since they came, it sees the first; of a choice that it does not know, nothing. An error where a sample is no transition,
+    /// or holds what is no number.
     pub fn of<'a>(contents: impl Iterator<Item = &'a Content>, spec: &TransitionSpec) -> Result<Self, ContentError> {
         let (dims, actions) = (spec.state_dims as usize, spec.actions as usize);
         let transitions = contents
@@ -49,30 +51,23 @@ impl StateRows {
     }
 
     fn state(&mut self, row: usize, state: &[f32]) -> Result<(), ContentError> {
-        let into = &mut self.states[row * self.dims..(row + 1) * self.dims];
-        let into = into
-            .get_mut(..state.len())
-            .ok_or(ContentError("the state has more numbers than the network sees"))?;
-        into.copy_from_slice(state);
-        match state.iter().all(|number| number.is_finite()) {
-            true => Ok(()),
-            false => Err(ContentError("the state holds what is no number")),
-        }
+        must_be_finite(state)?;
+        let seen = state.len().min(self.dims);
+        self.states[row * self.dims..][..seen].copy_from_slice(&state[..seen]);
+        Ok(())
     }
 
     fn action(&mut self, row: usize, action: &Action) -> Result<(), ContentError> {
         match action {
             Action::Discrete(choice) if (*choice as usize) < self.actions => self.choices[row] = i64::from(*choice),
-            Action::Real(numbers) if numbers.len() <= self.actions => {
-                if numbers.iter().any(|number| !number.is_finite()) {
-                    return Err(ContentError("the action holds what is no number"));
-                }
-                let from = row * self.actions;
-                self.numbers[from..from + numbers.len()].copy_from_slice(numbers);
-                self.there[from..from + numbers.len()].fill(1.0);
+            Action::Discrete(_) => self.real[row] = 1.0,
+            Action::Real(numbers) => {
+                must_be_finite(numbers)?;
+                let (from, seen) = (row * self.actions, numbers.len().min(self.actions));
+                self.numbers[from..from + seen].copy_from_slice(&numbers[..seen]);
+                self.there[from..from + seen].fill(1.0);
                 self.real[row] = 1.0;
             }
-            _ => return Err(ContentError("the action is one of more than the network knows")),
         }
         Ok(())
     }
@@ -91,6 +86,29 @@ impl StateRows {
             real: Tensor::from_slice(&self.real).f_to_device(device)?,
         };
         Ok((matrix(&self.states, 2 * self.count, self.dims)?, actions))
+    }
+}
+
+fn must_be_finite(numbers: &[f32]) -> Result<(), ContentError> {
+    match numbers.iter().all(|number| number.is_finite()) {
+        true => Ok(()),
+        false => Err(ContentError("the transition holds what is no number")),
+    }
+}
+
+/// An error where the network would see a part of this transition only.
+pub fn must_be_seen_whole(transition: &Transition, spec: &TransitionSpec) -> Result<(), ContentError> {
+    let actions = spec.actions as usize;
+    let knows_action = match &transition.action {
+        Action::Discrete(choice) => (*choice as usize) < actions,
+        Action::Real(numbers) => numbers.len() <= actions,
+    };
+    if transition.state.len().max(transition.next_state.len()) > spec.state_dims as usize {
+        return Err(ContentError("the state has more numbers than the network sees"));
+    }
+    match knows_action {
+        true => Ok(()),
+        false => Err(ContentError("the action is one of more than the network knows")),
     }
 }
 
@@ -133,12 +151,32 @@ mod tests {
     }
 
     #[test]
-    fn what_the_network_can_not_see_is_refused() {
+    fn of_what_is_too_large_the_first_is_seen_and_nothing_of_a_choice_that_is_not_known() {
+        let contents = [
+            transition(&[1.0, 2.0, 3.0, 4.0], Action::Discrete(2)),
+            transition(&[5.0], Action::Real(vec![0.5, 0.6, 0.7])),
+        ];
+        let (states, actions) = StateRows::of(contents.iter(), &SPEC)
+            .unwrap()
+            .tensors(Device::Cpu)
+            .unwrap();
+        let numbers = |of: &Tensor| Vec::<f32>::try_from(of.contiguous().view(-1)).unwrap();
+        assert_eq!(numbers(&states)[..6], [1., 2., 3., 5., 0., 0.]);
+        assert_eq!(numbers(&actions.numbers), [0.0, 0.0, 0.5, 0.6]);
+        assert_eq!(numbers(&actions.there), [0.0, 0.0, 1.0, 1.0]);
+        assert_eq!(numbers(&actions.real), [1.0, 1.0]);
+        for content in &contents {
+            let Content::Transition(transition) = content else {
+                panic!()
+            };
+            assert!(must_be_seen_whole(transition, &SPEC).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
         let refused = [
-            transition(&[0.0; 4], Action::Discrete(0)),
             transition(&[0.0, f32::NAN], Action::Discrete(0)),
-            transition(&[0.0], Action::Discrete(2)),
-            transition(&[0.0], Action::Real(vec![0.0; 3])),
             transition(&[0.0], Action::Real(vec![f32::INFINITY])),
         ];
         for content in &refused {

@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::StreamExt;
 
 use super::problem::{Kind, Problem};
-use super::{AppState, blocking};
+use super::{AppState, blocking, skim};
 
 /// Bytes of a refused body that are still read, so that its sender sees the refusal and not a broken connection.
 const DRAIN_BYTES_MAX: usize = 256 << 20;
@@ -51,6 +51,9 @@ impl<'de> Deserialize<'de> for PictureFile {
 
 /// A request that may bring pictures.
 pub(super) trait Asked: DeserializeOwned + Send + 'static {
+    /// The keys whose lists are of things that are asked about.
+    const LISTS: &'static [&'static str] = &[];
+
     /// Takes the pictures that came as files.
     fn take_pictures(&mut self, pictures: Vec<PictureFile>) -> Result<(), Problem>;
 }
@@ -63,6 +66,7 @@ pub(super) async fn read<T: Asked>(
     let kind = Type::of(&request)?;
     let params = params(request.uri(), &["model", "k", "id", "top"])?;
     let (bytes, permit, content_type) = bounded(state, request).await?;
+    let items_max = state.config.items_max;
     let asked = match kind {
         Type::Json => {
             if let Some(name) = params.keys().next() {
@@ -70,7 +74,11 @@ pub(super) async fn read<T: Asked>(
                 return Err(Problem::new(Kind::MalformedRequest, detail).hint("write it into the body"));
             }
             // The permit goes with the bytes: who hangs up does not make room before they are gone.
-            let (asked, permit) = blocking(move || (json(&bytes), permit)).await?;
+            let (asked, permit) = blocking(move || {
+                let asked = too_many(items_max, skim::items(&bytes, T::LISTS)).and_then(|()| json(&bytes));
+                (asked, permit)
+            })
+            .await?;
             return Ok((asked?, permit));
         }
         Type::Picture => {
@@ -79,7 +87,7 @@ pub(super) async fn read<T: Asked>(
             asked
         }
         Type::Form => {
-            let (fields, pictures) = form(state, bytes, content_type).await?;
+            let (fields, pictures) = form(items_max, bytes, content_type).await?;
             let mut asked: T = from_params(params.into_iter().chain(fields).collect())?;
             asked.take_pictures(pictures)?;
             asked
@@ -221,7 +229,7 @@ fn from_params<T: DeserializeOwned>(params: BTreeMap<String, String>) -> Result<
 
 /// The text fields and the files of a form.
 async fn form(
-    state: &AppState,
+    items_max: usize,
     bytes: Bytes,
     content_type: Option<header::HeaderValue>,
 ) -> Result<(BTreeMap<String, String>, Vec<PictureFile>), Problem> {
@@ -237,7 +245,7 @@ async fn form(
     while let Some(field) = form.next_field().await.map_err(|error| malformed(error.body_text()))? {
         let name = field.name().unwrap_or_default().to_owned();
         if field.file_name().is_some() || field.content_type().is_some() {
-            too_many(state, pictures.len() + 1)?;
+            too_many(items_max, pictures.len() + 1)?;
             let bytes = field.bytes().await.map_err(|error| malformed(error.body_text()))?;
             pictures.push(PictureFile(bytes.into()));
         } else {
@@ -248,10 +256,9 @@ async fn form(
 }
 
 /// Refuses more files and texts than a request may bring.
-pub(super) fn too_many(state: &AppState, items: usize) -> Result<(), Problem> {
-    let max = state.config.items_max;
-    if items > max {
-        let detail = format!("the request brings more than {max} items");
+pub(super) fn too_many(items_max: usize, items: usize) -> Result<(), Problem> {
+    if items > items_max {
+        let detail = format!("the request brings more than {items_max} items");
         return Err(Problem::new(Kind::TooLarge, detail).hint("send fewer at once, or raise `server.items_max`"));
     }
     Ok(())

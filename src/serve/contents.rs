@@ -10,7 +10,7 @@ use super::encoder::Inputs;
 use super::given::Given;
 use super::problem::{Kind, Problem};
 use super::{AppState, StreamHandle, blocking};
-use crate::model::{EncoderSpec, StateRows};
+use crate::model::{EncoderSpec, must_be_seen_whole};
 use crate::sample::image::turn;
 use crate::sample::{Content, Cutting, Rejection};
 
@@ -24,7 +24,7 @@ pub(super) async fn read(
     model: &Answering,
     mut given: Given,
 ) -> Result<Inputs, Problem> {
-    body::too_many(state, given.len())?;
+    body::too_many(state.config.items_max, given.len())?;
     let spec = model.published().manifest.provenance.encoder;
     given.must_be_of(spec.modality())?;
     let cutting = cutting(handle, &spec);
@@ -49,9 +49,12 @@ pub(super) async fn read(
     }
     contents.extend(given.contents(contents.len())?);
     if let EncoderSpec::Transition(spec) = &spec {
-        // One that the network can not take would fail the others that it is embedded with.
+        // One of which it would see a part gets no answer that means what was asked.
         for (item, content) in contents.iter().enumerate() {
-            StateRows::of(std::iter::once(content), spec).map_err(|error| {
+            let Content::Transition(transition) = content else {
+                continue;
+            };
+            must_be_seen_whole(transition, spec).map_err(|error| {
                 let problem = Problem::new(Kind::Unprocessable, format!("item {item}: {}", error.0)).item(item);
                 problem.hint(format!(
                     "the model takes states of up to {} numbers and actions of up to {}",

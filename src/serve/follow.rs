@@ -75,8 +75,8 @@ impl Follower {
                 }
                 Some(Ok(_)) => {
                     warn!(sample = %id,
-                        hint = "none if a setting of the network was changed a moment ago: its next generation takes it",
-                        "skipped a sample that is too large for the network")
+                        hint = "a stream keeps its modality: name another stream for the other kind of data",
+                        "skipped a sample that is of another modality than the network")
                 }
                 Some(Err(error)) => {
                     warn!(sample = %id, %error,

@@ -28,6 +28,7 @@ mod quarantine;
 mod query;
 mod read;
 mod sample_content;
+mod skim;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,9 @@ const SPARE_HITS: usize = 16;
 /// finding them took has passed: whoever asks often gets the answer of before, not the daemon's cores.
 const NOVEL_REST: u32 = 10;
 
+/// The keys of lists of things that are asked about.
+const LISTS: [&str; 4] = ["images", "texts", "series", "transitions"];
+
 /// What `embed` is asked.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -102,6 +105,8 @@ fn default_k() -> usize {
 }
 
 impl Asked for EmbedRequest {
+    const LISTS: &'static [&'static str] = &LISTS;
+
     fn take_pictures(&mut self, pictures: Vec<PictureFile>) -> Result<(), Problem> {
         self.images = pictures;
         Ok(())
@@ -119,6 +124,8 @@ impl Asked for SearchRequest {
 }
 
 impl Asked for NoveltyRequest {
+    const LISTS: &'static [&'static str] = &LISTS;
+
     fn take_pictures(&mut self, pictures: Vec<PictureFile>) -> Result<(), Problem> {
         self.images = pictures;
         Ok(())

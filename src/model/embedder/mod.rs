@@ -12,7 +12,7 @@ use tch::nn::VarStore;
 use tch::{Device, Kind, Tensor};
 
 use super::text::Tokenizer;
-use super::{EncoderSpec, Filler, Forecast, Hole, Input, ModelError, Network, initialise, weights};
+use super::{EncoderSpec, Filler, Forecast, Hole, Input, ModelError, Network, Scales, initialise, weights};
 use crate::sample::{Content, ImageTile, Window};
 pub use texts::Guess;
 pub use transitions::Curiosity;
@@ -49,6 +49,29 @@ impl Embedder {
         device: Device,
     ) -> Result<Self, ModelError> {
         Self::build(spec, tokenizer, device, |variables| initialise(variables, seed))
+    }
+
+    /// As [`random`](Self::random), with what is measured and not learnt of these weights: the scale of transitions.
+    pub fn random_beside(
+        spec: &EncoderSpec,
+        tokenizer: Option<&Tokenizer>,
+        safetensors: &[u8],
+        seed: u64,
+        device: Device,
+    ) -> Result<Self, ModelError> {
+        Self::build(spec, tokenizer, device, |variables| {
+            initialise(variables, seed)?;
+            weights::load_some(variables, safetensors, |name| name.starts_with("scale."))?;
+            Ok(())
+        })
+    }
+
+    /// As [`random`](Self::random), of transitions with these scales.
+    pub fn random_scaled(spec: &EncoderSpec, scales: &Scales, seed: u64, device: Device) -> Result<Self, ModelError> {
+        Self::build(spec, None, device, |variables| {
+            initialise(variables, seed)?;
+            scales.set_encoder(variables)
+        })
     }
 
     fn build(
@@ -88,12 +111,9 @@ impl Embedder {
         self.spec.dim() as usize
     }
 
-    /// Whether the network can be shown this sample: a transition may have more numbers or choices than it knows.
+    /// Whether this sample is of the network's modality.
     pub fn takes(&self, sample: &Content) -> bool {
-        match &self.spec {
-            EncoderSpec::Transition(spec) => super::StateRows::of(std::iter::once(sample), spec).is_ok(),
-            _ => sample.modality() == self.spec.modality(),
-        }
+        sample.modality() == self.spec.modality()
     }
 
     /// Embeddings of samples: pictures of any size, each seen through [`eval_view`](crate::sample::image::eval_view), or

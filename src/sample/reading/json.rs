@@ -19,6 +19,33 @@ pub(in crate::sample) fn value(line: &str, limits: ReadLimits) -> Result<serde_j
     serde_json::from_str(line).map_err(|error| fault(&error))
 }
 
+/// The text with `null` for the numbers that JSON has not and Python writes: `NaN`, `Infinity` and `-Infinity`. None where it
+/// has none of them.
+pub(in crate::sample) fn without_not_finite(text: &str) -> Option<String> {
+    let mut out = String::new();
+    let (mut copied, mut at, mut is_string) = (0, 0, false);
+    let bytes = text.as_bytes();
+    while at < bytes.len() {
+        match bytes[at] {
+            b'\\' if is_string => at += 1,
+            b'"' => is_string = !is_string,
+            b'N' | b'I' | b'-' if !is_string => {
+                let names = ["NaN", "Infinity", "-Infinity"];
+                if let Some(name) = names.iter().find(|name| bytes[at..].starts_with(name.as_bytes())) {
+                    out.push_str(&text[copied..at]);
+                    out.push_str("null");
+                    at += name.len();
+                    copied = at;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    (copied > 0).then(|| out + &text[copied..])
+}
+
 /// Refuses brackets that open too deep, before anything follows them down.
 pub(in crate::sample) fn check_nesting(text: &str, limits: ReadLimits) -> Result<(), Rejection> {
     let (mut depth, mut is_string, mut is_escaped) = (0_usize, false, false);

@@ -1,5 +1,5 @@
 //! JSON Lines of objects with numbers -> their rows. The fields of the first rows are the columns, in the order of their names:
-//! an object has no other.
+//! an object has no other. A number that is not finite, as Python writes it, is missing.
 
 use std::borrow::Cow;
 
@@ -65,7 +65,11 @@ pub(super) fn opens_with_object(text: &str, limits: &SeriesLimits) -> bool {
 
 fn object(line: &str, limits: &SeriesLimits) -> Result<Map<String, Value>, Rejection> {
     let reading = limits.reading();
-    match json::value(line, reading)? {
+    let value = json::value(line, reading).or_else(|rejection| match json::without_not_finite(line) {
+        Some(line) => json::value(&line, reading),
+        None => Err(rejection),
+    });
+    match value? {
         Value::Object(fields) if fields.len() > reading.columns_max => {
             let detail = format!("more fields than {}, the limit", reading.columns_max);
             Err(Rejection::new(Reason::Limits, detail))

@@ -2,7 +2,7 @@
 
 use super::SeriesLimits;
 use super::cells::Cell;
-use super::times::Format;
+use super::times::{self, Format};
 use crate::sample::reading::quoted;
 use crate::sample::{Reason, Rejection};
 
@@ -38,9 +38,46 @@ pub(super) struct Sample<'a> {
     pub(super) rows: Vec<Vec<Cell<'a>>>,
 }
 
+/// Where a row's time stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Time {
+    pub(super) column: usize,
+    format: Format,
+    /// The column of the time of day, where the other holds days.
+    clock: Option<usize>,
+}
+
+impl Time {
+    /// Whether moments are meant, so that a window can say when it was.
+    pub(super) fn is_dated(self) -> bool {
+        self.format.is_dated()
+    }
+
+    /// The columns that it stands in.
+    pub(super) fn columns(self) -> impl Iterator<Item = usize> {
+        std::iter::once(self.column).chain(self.clock)
+    }
+
+    /// The time of the row whose cells `cell` gives by their columns.
+    pub(super) fn read<'c>(self, cell: impl Fn(usize) -> Cell<'c>) -> Option<f64> {
+        let day = self.format.read(&cell(self.column))?;
+        match self.clock {
+            Some(clock) => Some(day + clock_of(&cell(clock))?),
+            None => Some(day),
+        }
+    }
+}
+
+fn clock_of(cell: &Cell<'_>) -> Option<f64> {
+    match cell {
+        Cell::Word(text) => times::clock(text),
+        _ => None,
+    }
+}
+
 /// Which columns are read.
 pub(super) struct Plan {
-    pub(super) time: Option<(usize, Format)>,
+    pub(super) time: Option<Time>,
     /// Columns that may be variables: whether they are shows when all rows are read.
     pub(super) variables: Vec<usize>,
 }
@@ -60,7 +97,12 @@ impl Plan {
             }
             None => sample.time(),
         };
-        let is_time = |column: usize| time.is_some_and(|(time, _)| time == column);
+        let time = time.map(|(column, format)| Time {
+            column,
+            format,
+            clock: sample.clock(column, format),
+        });
+        let is_time = |column: usize| time.is_some_and(|time| time.columns().any(|time| time == column));
         let variables: Vec<usize> = if limits.value_columns.is_empty() {
             let all = 0..sample.names.len();
             all.filter(|&column| !is_time(column) && sample.may_be_variable(column))
@@ -115,19 +157,30 @@ impl Sample<'_> {
         });
         let written = || {
             let mut written = columns.clone();
-            let column = written.find(|&column| self.format(column) == Some(Format::Written))?;
-            Some((column, Format::Written))
+            written.find_map(|column| Some((column, self.format(column).filter(|format| format.is_worded())?)))
         };
         let first = || Some((0, self.format(0).filter(|_| self.grows(0))?));
         named.or_else(written).or_else(first)
     }
 
-    /// The format of most of a column's cells: a stray word is that row's fault.
+    /// The format of a column's times.
     fn format(&self, column: usize) -> Option<Format> {
-        let cells: Vec<&Cell<'_>> = self.cells(column).collect();
-        let likeliest = cells.iter().find_map(|cell| Format::of(&[cell]))?;
-        let read = cells.iter().filter(|cell| likeliest.read(cell).is_some()).count();
-        (read * 10 >= cells.len() * 9).then_some(likeliest)
+        Format::of(&self.cells(column).collect::<Vec<_>>())
+    }
+
+    /// The column of times of day beside one of days: the nearest behind it, else before it.
+    fn clock(&self, days: usize, format: Format) -> Option<usize> {
+        const DAY_MS: f64 = 86_400_000.0;
+        let is_day = |cell: &Cell<'_>| format.read(cell).is_none_or(|time| time % DAY_MS == 0.0);
+        if !format.is_dated() || !self.cells(days).all(is_day) {
+            return None;
+        }
+        let is_clock = |column: &usize| {
+            let cells: Vec<&Cell<'_>> = self.cells(*column).collect();
+            let read = cells.iter().filter(|cell| clock_of(cell).is_some()).count();
+            !cells.is_empty() && read * 10 >= cells.len() * 9
+        };
+        (days + 1..self.names.len()).chain((0..days).rev()).find(is_clock)
     }
 
     /// Times of numbers that are no moments.

@@ -4,7 +4,7 @@
 use super::SeriesLimits;
 use super::cells::Cell;
 use super::notes::Notes;
-use super::plan::{Plan, Sample};
+use super::plan::{Plan, Sample, Time};
 use super::windows::Series;
 use crate::sample::reading::quoted;
 use crate::sample::{Reason, Rejection};
@@ -81,8 +81,8 @@ impl<'a> Rows<'a> {
 
     /// Columns that are read.
     pub(super) fn columns(&self) -> impl Iterator<Item = usize> {
-        let time = self.plan.time.map(|(column, _)| column);
-        time.into_iter().chain(self.plan.variables.iter().copied())
+        let time = self.plan.time.into_iter().flat_map(Time::columns);
+        time.chain(self.plan.variables.iter().copied())
     }
 
     /// Takes the row `at`, whose cells `cell` gives by their columns.
@@ -92,8 +92,8 @@ impl<'a> Rows<'a> {
         cell: impl Fn(usize) -> Cell<'c>,
         notes: &mut Notes,
     ) -> Result<(), Rejection> {
-        if let Some((column, format)) = self.plan.time {
-            let Some(time) = format.read(&cell(column)) else {
+        if let Some(time) = self.plan.time {
+            let Some(time) = time.read(&cell) else {
                 notes.fault(at, Reason::Corrupt, || "its time can not be read; passed over".into());
                 return Ok(());
             };
@@ -266,7 +266,7 @@ impl<'a> Rows<'a> {
                 .for_each(|stretch| stretch.push((Some(row), time)));
             numbers = numbers.saturating_add(self.variables.len());
         }
-        let is_dated = self.plan.time.is_some_and(|(_, format)| format.is_dated());
+        let is_dated = self.plan.time.is_some_and(Time::is_dated);
         let series = stretches.into_iter().map(|stretch| {
             let value = |variable: &Variable, row: Option<usize>| row.and_then(|row| variable.values.get(row).copied());
             let steps = |variable| {

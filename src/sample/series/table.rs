@@ -8,7 +8,7 @@ use super::cells::{Cell, Decimal};
 use super::notes::Notes;
 use super::plan::Sample;
 use super::rows::Rows;
-use super::times::Format;
+use super::times::is_time;
 use super::windows::Series;
 use crate::sample::reading::dialect::{DELIMITERS, Dialect, NO_DELIMITER};
 use crate::sample::reading::records::Record;
@@ -88,7 +88,7 @@ fn dialect(text: &str, limits: ReadLimits) -> Dialect {
         let alike = rows.iter().filter(|row| row.len() == width).count();
         let is_read = |cell: &&Cow<'_, str>| {
             let cell = Cell::of(cell, decimal);
-            matches!(cell, Cell::Number(_)) || Format::Written.read(&cell).is_some()
+            matches!(cell, Cell::Number(_)) || is_time(&cell)
         };
         let cells = rows.iter().map(Vec::len).sum::<usize>().max(1);
         let read = rows.iter().flatten().filter(is_read).count();
@@ -116,7 +116,7 @@ fn is_header(first: &[Cow<'_, str>], decimal: Decimal, limits: &SeriesLimits) ->
     if wanted.any(|name| first.iter().any(|cell| cell.trim() == name)) {
         return true;
     }
-    let is_name = |cell: &Cell<'_>| matches!(cell, Cell::Word(_)) && Format::Written.read(cell).is_none();
+    let is_name = |cell: &Cell<'_>| matches!(cell, Cell::Word(_)) && !is_time(cell);
     let is_nothing = |cell: &Cell<'_>| matches!(cell, Cell::Empty | Cell::Missing(_));
     let cells: Vec<Cell<'_>> = first.iter().map(|cell| Cell::of(cell, decimal)).collect();
     cells.iter().any(is_name) && cells.iter().all(|cell| is_name(cell) || is_nothing(cell))

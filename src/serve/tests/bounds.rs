@@ -145,6 +145,9 @@ fn more_than_may_come_is_refused_before_it_is_read() {
             .problem(),
         "too-large"
     );
+    // Of another kind than the stream takes, and nothing in them is right: they are counted before they are read.
+    let many = json!({ "texts": [1, 2, 3], "series": [[]] });
+    assert_eq!(site.post("/api/v1/embed", &many).problem(), "too-large");
     let images = vec![base64(&picture(1)); 4];
     assert_eq!(
         site.post("/api/v1/embed", &json!({ "images": images })).problem(),

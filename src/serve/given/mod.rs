@@ -1,15 +1,19 @@
 //! What a request brings to be asked about: pictures and other files, texts, series, transitions, as JSON says them.
 //! Invariant: what is made of it is within the limits of a sample.
 
+mod series;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::body::PictureFile;
 use super::problem::{Kind, Problem};
-use crate::sample::{Action, Content, Modality, Passage, Transition, Window};
+use crate::sample::{Action, Content, Modality, Passage, Transition};
 
-/// Numbers of one series in a request.
-const SERIES_NUMBERS_MAX: usize = 1 << 16;
+pub(super) use series::GivenSeries;
+
+/// Numbers of a series that is embedded, at most: others wait meanwhile.
+const SERIES_NUMBERS_MAX: usize = 1 << 15;
 
 /// Things of all kinds; a stream takes those of its own.
 #[derive(Debug, Default)]
@@ -18,16 +22,6 @@ pub(super) struct Given {
     pub(super) texts: Vec<String>,
     pub(super) series: Vec<GivenSeries>,
     pub(super) transitions: Vec<GivenTransition>,
-}
-
-/// A series: the numbers of its one variable, or a list of them for each; null where one is missing.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(super) enum GivenSeries {
-    /// One variable.
-    One(Vec<Option<f64>>),
-    /// Several variables, as many steps of each.
-    Several(Vec<Vec<Option<f64>>>),
 }
 
 /// A transition.
@@ -76,7 +70,7 @@ impl Given {
     /// About how many bytes it is beside its files.
     pub(super) fn bytes(&self) -> usize {
         let texts = self.texts.iter().map(String::len);
-        let series = self.series.iter().map(|series| 16 * series.numbers());
+        let series = self.series.iter().map(|series| 8 * series.numbers());
         let transitions = self.transitions.iter().map(|given| 8 * given.state.len());
         texts.chain(series).chain(transitions).sum()
     }
@@ -105,7 +99,7 @@ impl Given {
     /// The samples that are no files: texts, series, transitions, in this order. `before`: how many files there were.
     pub(super) fn contents(self, before: usize) -> Result<Vec<Content>, Problem> {
         let texts = self.texts.into_iter().map(of_text);
-        let series = self.series.into_iter().map(GivenSeries::window);
+        let series = self.series.into_iter().map(of_series);
         let transitions = self.transitions.into_iter().map(GivenTransition::transition);
         let all = texts.chain(series).chain(transitions).zip(before..);
         all.map(|(content, item)| {
@@ -113,6 +107,13 @@ impl Given {
         })
         .collect()
     }
+}
+
+fn of_series(series: GivenSeries) -> Result<Content, String> {
+    if series.numbers() > SERIES_NUMBERS_MAX {
+        return Err(format!("the series has more than {SERIES_NUMBERS_MAX} numbers"));
+    }
+    series.window()
 }
 
 fn of_text(text: String) -> Result<Content, String> {
@@ -124,48 +125,6 @@ fn of_text(text: String) -> Result<Content, String> {
         document: 0,
         part: 0,
     }))
-}
-
-impl GivenSeries {
-    fn numbers(&self) -> usize {
-        match self {
-            Self::One(numbers) => numbers.len(),
-            Self::Several(variables) => variables.iter().map(Vec::len).sum(),
-        }
-    }
-
-    /// As one window, however long.
-    pub(super) fn window(self) -> Result<Content, String> {
-        let variables = match self {
-            Self::One(numbers) => vec![numbers],
-            Self::Several(variables) => variables,
-        };
-        let steps = variables.first().map_or(0, Vec::len);
-        if steps == 0 || variables.iter().any(|variable| variable.len() != steps) {
-            return Err("a series has variables of equally many steps, at least one".to_owned());
-        }
-        if variables.len() * steps > SERIES_NUMBERS_MAX {
-            return Err(format!("the series has more than {SERIES_NUMBERS_MAX} numbers"));
-        }
-        let channels = u16::try_from(variables.len()).map_err(|_| "the series has too many variables".to_owned())?;
-        let values: Vec<f64> = variables
-            .into_iter()
-            .flatten()
-            .map(|value| value.unwrap_or(f64::NAN))
-            .collect();
-        if values.iter().all(|value| value.is_nan()) {
-            return Err("every number of the series is missing".to_owned());
-        }
-        if values.iter().any(|value| value.is_infinite()) {
-            return Err("a number of the series is not finite".to_owned());
-        }
-        Ok(Content::Series(Window {
-            channels,
-            values,
-            start: 0,
-            time: None,
-        }))
-    }
 }
 
 impl GivenTransition {
@@ -204,28 +163,8 @@ impl GivenTransition {
 mod tests {
     use super::*;
 
-    fn series(json: &str) -> Result<Content, String> {
-        serde_json::from_str::<GivenSeries>(json).unwrap().window()
-    }
-
     fn transition(json: &str) -> Result<Content, String> {
         serde_json::from_str::<GivenTransition>(json).unwrap().transition()
-    }
-
-    #[test]
-    fn a_series_is_one_variable_or_several_and_null_is_missing() {
-        let Ok(Content::Series(window)) = series("[1, null, 3]") else {
-            panic!()
-        };
-        assert_eq!((window.channels, window.steps()), (1, 3));
-        assert!(window.values[1].is_nan());
-        let Ok(Content::Series(window)) = series("[[1, 2], [3, 4]]") else {
-            panic!()
-        };
-        assert_eq!((window.channel(1), window.channels), (&[3.0, 4.0][..], 2));
-        for bad in ["[]", "[[1, 2], [3]]", "[null, null]", "[[]]"] {
-            assert!(series(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]
