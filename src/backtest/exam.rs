@@ -36,6 +36,8 @@ pub struct Measured {
     pub knn: Scores,
     /// By a linear probe.
     pub linear: Scores,
+    /// No accuracy: how much is told of what is hidden, [`Embedder::told`]. None where the network learns no such thing.
+    pub told: Option<Scores>,
 }
 
 /// The pictures that are asked, and those that are known.
@@ -91,18 +93,35 @@ impl<'a> Exam<'a> {
         let known = embed(features, self.known.iter().map(|item| &item.content))?;
         let asked = embed(features, self.archive.asks.iter().map(|item| &item.content))?;
         let classes = self.archive.labels.len() as i64;
-        let scores = |answers: Tensor| {
-            let right = answers.eq_tensor(&self.asked_labels).to_kind(Kind::Double);
+        let means = |right: Tensor| {
             let mean = |numbers: &Tensor| right.index_select(0, numbers).mean(Kind::Double).double_value(&[]);
             Scores {
                 all: right.mean(Kind::Double).double_value(&[]),
                 by_experience: self.of_experience.iter().map(mean).collect(),
             }
         };
+        let scores = |answers: Tensor| means(answers.eq_tensor(&self.asked_labels).to_kind(Kind::Double));
         Ok(Measured {
+            told: self.told(features)?.map(|told| means(Tensor::from_slice(&told))),
             knn: scores(probes::by_neighbours(&known, &self.known_labels, &asked, classes)),
             linear: scores(probes::by_ridge(&known, &self.known_labels, &asked, classes)),
         })
+    }
+
+    /// How much of each of those that ask is told while it is hidden.
+    fn told(&self, features: &Features<'_>) -> Result<Option<Vec<f64>>, BacktestError> {
+        let Features::Network(embedder) = features else {
+            return Ok(None);
+        };
+        let asks: Vec<&Content> = self.archive.asks.iter().map(|item| &item.content).collect();
+        let mut all = Vec::with_capacity(asks.len());
+        for chunk in asks.chunks(CHUNK) {
+            let Some(told) = embedder.told(chunk)? else {
+                return Ok(None);
+            };
+            all.extend(told);
+        }
+        Ok(Some(all))
     }
 }
 

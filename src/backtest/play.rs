@@ -67,6 +67,8 @@ pub struct Played {
     pub kept: Vec<usize>,
     /// How many of those, the last, are the newest, which the remover does not choose from.
     pub newest: usize,
+    /// Of texts: what a guess among all tokens costs, nats.
+    pub guess_nats: Option<f64>,
 }
 
 /// Scores what has learnt nothing.
@@ -99,6 +101,7 @@ pub fn untrained(
         }],
         kept: Vec::new(),
         newest: 0,
+        guess_nats: None,
     })
 }
 
@@ -132,7 +135,10 @@ pub fn play(
             arrived = next;
         }
         let (_, teacher) = stage.learner.weights()?;
-        let embedder = Embedder::open(&stage.spec, stage.tokenizer.as_ref(), &teacher, setup.device)?;
+        let mut embedder = Embedder::open(&stage.spec, stage.tokenizer.as_ref(), &teacher, setup.device)?;
+        if let Some(decoders) = stage.learner.decoders()? {
+            embedder = embedder.with_decoder(&decoders.teacher)?;
+        }
         let moment = Moment {
             arrived,
             step: stage.learner.steps(),
@@ -148,6 +154,10 @@ pub fn play(
         moments,
         kept: stage.kept(),
         newest: stage.replay.newest_len(),
+        guess_nats: stage
+            .tokenizer
+            .as_ref()
+            .map(|tokenizer| (tokenizer.vocab_size() as f64).ln()),
     })
 }
 

@@ -57,6 +57,13 @@ pub struct ArmReport {
     pub forgetting_max_last: Spread,
     /// Forgetting, first less last.
     pub forgetting_first_last: Spread,
+    /// How much is told of what is hidden of a sample at the end, 0 to 1: see [`Embedder::told`](crate::model::Embedder::told).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told_final: Option<Spread>,
+    /// Of texts: the perplexity of hidden tokens after each experience (rows) on what each brought (columns), geometric mean over
+    /// the texts and the seeds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub perplexity: Option<Vec<Vec<f64>>>,
     /// What was known before it was taught, beyond a random encoder.
     pub forward_transfer: Spread,
     /// Steps taken.
@@ -205,6 +212,8 @@ impl Beside<'_> {
         ArmReport {
             linear_final: over(&|_, one| finals(linear)(one)),
             knn_average: over(&|_, one| average(one)),
+            told_final: told(played).map(|of| Spread::of(of.iter().map(|told| told.all).collect())),
+            perplexity: perplexity(played),
             forgetting_max_last: over(&|_, one| metrics::forgetting_max_last(&matrix(one))),
             forgetting_first_last: over(&|_, one| metrics::forgetting_first_last(&matrix(one))),
             forward_transfer: over(&|seed, one| match self.random {
@@ -249,6 +258,29 @@ fn last(played: &Played) -> &super::Moment {
 fn matrix(played: &Played) -> Vec<Vec<f64>> {
     let ends = played.moments.iter().filter(|moment| moment.ends.is_some());
     ends.map(|moment| moment.measured.knn.by_experience.clone()).collect()
+}
+
+/// How much each seed told at the end.
+fn told(played: &[Played]) -> Option<Vec<&Scores>> {
+    played.iter().map(|one| last(one).measured.told.as_ref()).collect()
+}
+
+/// See [`ArmReport::perplexity`].
+fn perplexity(played: &[Played]) -> Option<Vec<Vec<f64>>> {
+    let of_seed = |one: &Played| -> Option<Vec<Vec<f64>>> {
+        let guess = one.guess_nats?;
+        let ends = one.moments.iter().filter(|moment| moment.ends.is_some());
+        let nats = |moment: &super::Moment| {
+            let told = &moment.measured.told.as_ref()?.by_experience;
+            Some(told.iter().map(|told| (1.0 - told) * guess).collect())
+        };
+        ends.map(nats).collect()
+    };
+    let seeds: Vec<Vec<Vec<f64>>> = played.iter().map(of_seed).collect::<Option<_>>()?;
+    let first = seeds.first()?;
+    let mean = |after: usize, of: usize| seeds.iter().map(|seed| seed[after][of]).sum::<f64>() / seeds.len() as f64;
+    let row = |after: usize| (0..first[after].len()).map(|of| mean(after, of).exp()).collect();
+    Some((0..first.len()).map(row).collect())
 }
 
 fn average(played: &Played) -> f64 {

@@ -217,7 +217,7 @@ fn shown(report: &Report) -> String {
         Some(spread) => format!("{:+.1}", 100.0 * spread.mean),
         None => "-".to_owned(),
     };
-    let rows: Vec<[String; 10]> = report
+    let rows: Vec<[String; 11]> = report
         .in_order()
         .map(|(name, arm)| {
             [
@@ -225,6 +225,7 @@ fn shown(report: &Report) -> String {
                 percent(&arm.knn_final),
                 percent(&arm.linear_final),
                 percent(&arm.knn_average),
+                arm.told_final.as_ref().map_or_else(|| "-".to_owned(), percent),
                 percent(&arm.forgetting_max_last),
                 percent(&arm.forgetting_first_last),
                 share(&arm.retained),
@@ -239,6 +240,7 @@ fn shown(report: &Report) -> String {
         ">neighbours",
         ">probe",
         ">on average",
+        ">told",
         ">forgot (best)",
         ">forgot (first)",
         ">R",
@@ -248,8 +250,8 @@ fn shown(report: &Report) -> String {
     ];
     let stream = &report.stream;
     format!(
-        "{}\n{} pictures, {} asked, {} labels, {} experiences; {} seed(s): mean ± standard deviation, in %; `less iid`: \
-         95 % interval of the paired difference.\n",
+        "{}\n{} pictures, {} asked, {} labels, {} experiences; {} seed(s): mean ± standard deviation, in %; `told`: how \
+         much is told of what is hidden of a sample; `less iid`: 95 % interval of the paired difference.\n",
         table(head, &rows),
         stream.pictures,
         stream.asked,
