@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use curiod::backtest::nab::{self, Labelled, Profile};
-use curiod::curiosity::Likelihood;
+use curiod::curiosity::{Anomalies, Anomaly};
 use curiod::sample::series::{self, SeriesLimits};
 use curiod::sample::{Content, Modality, Window};
 
@@ -35,7 +35,7 @@ pub(crate) fn run(flags: &Flags, data: &Path) {
             Online::new(Modality::Series, &settings, &[], seed, flags)
         };
         let mut online = fresh();
-        let mut labelled = Vec::new();
+        let (mut alarms, mut evidence) = (Vec::new(), Vec::new());
         let mut rows = 0;
         for (name, path) in &files {
             if flags.one_by_one {
@@ -46,26 +46,35 @@ pub(crate) fn run(flags: &Flags, data: &Path) {
             let windows = nab::windows(&times(&bytes), &spans[name]).expect("windows of rows");
             let scores = scored(&mut online, &series, flags.window, &times(&bytes));
             rows += scores.len();
-            labelled.push(Labelled::new(name.clone(), scores, windows).expect("scores"));
+            for (labelled, of) in [
+                (&mut alarms, (|said| said.alarm) as fn(&Anomaly) -> f64),
+                (&mut evidence, |said| said.evidence),
+            ] {
+                let numbers = scores.iter().map(of).collect();
+                labelled.push(Labelled::new(name.clone(), numbers, windows.clone()).expect("scores"));
+            }
         }
-        for profile in &Profile::ALL {
-            let scored = nab::best(&labelled, profile);
-            println!(
-                "seed {seed}, {} files, {rows} rows, {:.0} s: {} {:.1} (threshold {:.2}; {:?})",
-                files.len(),
-                start.elapsed().as_secs_f64(),
-                profile.name,
-                scored.normalised,
-                scored.threshold,
-                scored.counts
-            );
+        println!(
+            "seed {seed}: {} files, {rows} rows, {} steps, {:.0} s",
+            files.len(),
+            online.learner.steps(),
+            start.elapsed().as_secs_f64()
+        );
+        for (what, labelled) in [("alarm", &alarms), ("evidence", &evidence)] {
+            for profile in &Profile::ALL {
+                let scored = nab::best(labelled, profile);
+                println!(
+                    "   {what}: {} {:.1} (threshold {:.2}; {:?})",
+                    profile.name, scored.normalised, scored.threshold, scored.counts
+                );
+            }
         }
     }
 }
 
-/// The deviations of each row, found by its time: a series has steps that gaps were filled with, and of a repeated time only the first.
-fn scored(online: &mut Online, series: &[(Window, Vec<i64>)], window_steps: usize, rows: &[i64]) -> Vec<f64> {
-    let mut likelihood = Likelihood::default();
+/// What is said of each row, found by its time: a series has steps that gaps were filled with, and of a repeated time only the first.
+fn scored(online: &mut Online, series: &[(Window, Vec<i64>)], window_steps: usize, rows: &[i64]) -> Vec<Anomaly> {
+    let mut anomalies = Anomalies::default();
     let mut by_time = HashMap::with_capacity(rows.len());
     for (window, times) in series {
         let steps = window.steps();
@@ -87,11 +96,11 @@ fn scored(online: &mut Online, series: &[(Window, Vec<i64>)], window_steps: usiz
             for (end, view) in ends.iter().zip(&views) {
                 let forecast = view.as_ref().and_then(|_| forecasts.next().flatten());
                 for (at, time) in (from..*end).zip(&times[from..*end]) {
-                    let error = forecast.as_ref().and_then(|forecast| {
-                        let error = forecast.errors.get(HORIZON - (end - at)).copied()?;
-                        (!error.is_nan()).then(|| f64::from(error))
-                    });
-                    by_time.insert(*time, error.map_or(0.0, |error| likelihood.observe(error).deviations));
+                    let expected = forecast
+                        .as_ref()
+                        .and_then(|forecast| forecast.expected.get(HORIZON - (end - at)).copied());
+                    let step = (window.values[at], expected.unwrap_or(f64::NAN));
+                    by_time.insert(*time, anomalies.observe(std::iter::once(step)));
                 }
                 from = *end;
             }
@@ -102,7 +111,9 @@ fn scored(online: &mut Online, series: &[(Window, Vec<i64>)], window_steps: usiz
             }
         }
     }
-    rows.iter().map(|time| by_time.remove(time).unwrap_or(0.0)).collect()
+    rows.iter()
+        .map(|time| by_time.remove(time).unwrap_or_default())
+        .collect()
 }
 
 /// The times of the rows, milliseconds since 1970, in the file's order.

@@ -19,8 +19,8 @@ use crate::sample::{Action, Transition};
 /// Transitions of one request.
 const REQUEST_TRANSITIONS: usize = 256;
 
-/// Deviations from which a step is marked in a plot.
-const MARKED: f64 = 4.0;
+/// Decades of evidence from which an alarm is marked in a plot: what the standard profile of the Numenta Anomaly Benchmark likes best.
+const MARKED: f64 = 9.0;
 
 /// Where what is said of each step goes.
 #[derive(Args, Clone, Debug, Default)]
@@ -80,7 +80,7 @@ pub(super) fn series(
         return print_json(&answer);
     }
     let mut newest: Vec<&Value> = steps.iter().collect();
-    newest.sort_by(|a, b| float(&b["deviations"]).total_cmp(&float(&a["deviations"])));
+    newest.sort_by(|a, b| float(&b["evidence"]).total_cmp(&float(&a["evidence"])));
     let rows: Vec<_> = newest
         .iter()
         .take(10)
@@ -89,14 +89,14 @@ pub(super) fn series(
                 step["at"].to_string(),
                 moment(step),
                 number(&step["novelty"]),
-                number(&step["deviations"]),
+                number(&step["evidence"]),
             ]
         })
         .collect();
     print(&format!(
         "{} steps; the most novel ones\n{}",
         steps.len(),
-        table([">step", "time", ">novelty", ">deviations"], &rows)
+        table([">step", "time", ">novelty", ">evidence"], &rows)
     ))
 }
 
@@ -169,7 +169,7 @@ fn series_csv(steps: &[Value]) -> String {
     let variables = steps.first().map_or(0, |step| list(&step["values"]).len());
     let columns = |name: &str| (0..variables).map(|at| format!(",{name}_{at}")).collect::<String>();
     let mut csv = format!(
-        "step,time{}{},error,novelty,deviations\n",
+        "step,time{}{},error,novelty,evidence,alarm\n",
         columns("value"),
         columns("expected")
     );
@@ -179,10 +179,11 @@ fn series_csv(steps: &[Value]) -> String {
             csv += &format!(",{}", cell(value));
         }
         csv += &format!(
-            ",{},{},{}\n",
+            ",{},{},{},{}\n",
             cell(&step["error"]),
             cell(&step["novelty"]),
-            cell(&step["deviations"])
+            cell(&step["evidence"]),
+            cell(&step["alarm"])
         );
     }
     csv
@@ -213,7 +214,7 @@ fn series_plot(file: &Path, steps: &[Value]) -> Result<String, Failure> {
         name,
         points: points(&|step| float(&step["values"][at])),
     });
-    let marked = steps.iter().filter(|step| float(&step["deviations"]) >= MARKED);
+    let marked = steps.iter().filter(|step| float(&step["alarm"]) >= MARKED);
     let panels = [
         Panel {
             y: axis("value", Unit::Number),
@@ -224,10 +225,10 @@ fn series_plot(file: &Path, steps: &[Value]) -> Result<String, Failure> {
             }),
         },
         Panel {
-            y: axis("deviations above the usual error", Unit::Number),
+            y: axis("evidence (decades of chance)", Unit::Number),
             lines: vec![Line {
                 name: "novelty",
-                points: points(&|step| float(&step["deviations"])),
+                points: points(&|step| float(&step["evidence"])),
             }],
             marks: None,
         },
@@ -318,16 +319,16 @@ mod tests {
     fn each_step_is_a_line_and_what_is_not_known_an_empty_cell() {
         let step = |at: u64, error: Value| {
             json!({
-                "at": at, "time": 1_000 * at, "values": [1.5, null], "expected": [null, 2.0], "error": error, "novelty": 0.5, "deviations": 0.0,
+                "at": at, "time": 1_000 * at, "values": [1.5, null], "expected": [null, 2.0], "error": error, "novelty": 0.5, "evidence": 2.0, "alarm": 0.0,
             })
         };
         let csv = series_csv(&[step(0, Value::Null), step(1, json!(0.25))]);
         assert_eq!(
             csv.lines().collect::<Vec<_>>(),
             [
-                "step,time,value_0,value_1,expected_0,expected_1,error,novelty,deviations",
-                "0,1970-01-01T00:00:00.000Z,1.5,,,2.0,,0.5,0.0",
-                "1,1970-01-01T00:00:01.000Z,1.5,,,2.0,0.25,0.5,0.0",
+                "step,time,value_0,value_1,expected_0,expected_1,error,novelty,evidence,alarm",
+                "0,1970-01-01T00:00:00.000Z,1.5,,,2.0,,0.5,2.0,0.0",
+                "1,1970-01-01T00:00:01.000Z,1.5,,,2.0,0.25,0.5,2.0,0.0",
             ]
         );
         assert_eq!(series_csv(&[]).lines().count(), 1);

@@ -43,12 +43,15 @@ pub struct ServerConfig {
     pub bind: SocketAddr,
     /// Bytes of one request's body; more is answered 413.
     pub body_bytes_max: usize,
-    /// Items (pictures) of one request; more is answered 413.
+    /// Things that one request asks about; more is answered 413.
     pub items_max: usize,
     /// Requests handled at once; more are answered 503.
     pub concurrency_max: usize,
     /// Seconds after which a request is answered 504.
     pub request_timeout_s: u64,
+    /// The number format of the costly operations of published networks of pictures and texts: fp32, bf16, or auto: bf16 where the
+    /// hardware multiplies it natively.
+    pub precision: Precision,
 }
 
 impl Default for ServerConfig {
@@ -59,6 +62,7 @@ impl Default for ServerConfig {
             items_max: 256,
             concurrency_max: 256,
             request_timeout_s: 30,
+            precision: Precision::Fp32,
         }
     }
 }

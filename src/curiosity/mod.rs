@@ -7,24 +7,25 @@
 //! sample is drawn and scored again, which takes as many steps as first scoring it did.
 
 mod alert;
+mod anomaly;
 mod drift;
 mod junk;
-mod likelihood;
 mod novelty;
 mod packed;
 mod priority;
 mod progress;
 mod quantile;
 mod random_network;
+mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use serde::{Deserialize, Serialize};
 
 pub use alert::{Alert, Signal};
+pub use anomaly::{Anomalies, Anomaly};
 pub use drift::{Change, PageHinkley};
 pub use junk::is_junk;
-pub use likelihood::{Likelihood, Unusual};
 pub use novelty::Neighbours;
 pub use priority::{Priority, Wish};
 pub use progress::{CLUSTERS_MAX, Progress};

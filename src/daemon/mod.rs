@@ -111,6 +111,7 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
         state_dir: config.state_dir.clone(),
         threads: config.threads.clone(),
         device,
+        serve_bf16: torch::uses_bf16(config.server.precision, device),
         clock: Arc::new(SystemClock),
         turns: Arc::new(DeviceTurns::default()),
         events: broadcast::channel(EVENT_QUEUE_MAX).0,

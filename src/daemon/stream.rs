@@ -74,6 +74,8 @@ pub(super) struct Common {
     pub(super) state_dir: PathBuf,
     pub(super) threads: ThreadConfig,
     pub(super) device: Device,
+    /// Whether published networks run in bfloat16.
+    pub(super) serve_bf16: bool,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) turns: Arc<DeviceTurns>,
     pub(super) events: broadcast::Sender<Event>,
@@ -121,6 +123,7 @@ impl Stream {
             registry: Arc::clone(&registry),
             device: common.device,
             threads: common.threads.serve(),
+            bf16: common.serve_bf16,
             on_serving: {
                 let (events, stream) = (common.events.clone(), name.clone());
                 Box::new(move |published| {

@@ -1,7 +1,7 @@
 //! Layers that encoders and the heads of objectives share. Their variables are zero until initialised or loaded.
 
-use tch::Tensor;
 use tch::nn::{Init, Path};
+use tch::{Kind, Tensor};
 
 /// LayerNorm's epsilon, timm's for a ViT.
 const EPSILON: f64 = 1e-6;
@@ -19,6 +19,13 @@ impl Dense {
         Self {
             weight: path.var("weight", &[outputs, inputs], Init::Const(0.0)),
             bias: path.var("bias", &[outputs], Init::Const(0.0)),
+        }
+    }
+
+    /// Keeps its numbers in this kind from now on.
+    pub(super) fn cast(&mut self, kind: Kind) {
+        for numbers in [&mut self.weight, &mut self.bias] {
+            *numbers = numbers.to_kind(kind);
         }
     }
 

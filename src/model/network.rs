@@ -35,6 +35,7 @@ impl Input {
             ids: numbers(&rows.ids)?,
             types: numbers(&rows.types)?,
             mask,
+            packing: None,
         }))
     }
 

@@ -16,7 +16,7 @@ use super::given::GivenSeries;
 use super::problem::{Kind, Problem};
 use super::query::signed;
 use super::{AppState, blocking};
-use crate::curiosity::Likelihood;
+use crate::curiosity::{Anomalies, Anomaly};
 use crate::ids::{Generation, Space};
 use crate::model::{Embedder, ModelError};
 use crate::sample::image::turn;
@@ -87,10 +87,13 @@ pub(super) struct Step {
     expected: Vec<Option<f64>>,
     /// The squared error, in variances of what came before, the mean over variables; null where nothing was expected.
     error: Option<f64>,
-    /// How unusual the last few errors are among all before them, 0 to 1 (Ahmad et al. 2017); 0 while too few are known.
+    /// How unusual it is among the steps before it, 0 to 1: its numbers, how they left what was expected, the mean and the variation
+    /// of the last steps; 0 while too few are known.
     novelty: f64,
-    /// The same in deviations, which tell apart what is far above 0.999.
-    deviations: f64,
+    /// The same in decades of chance, which tell apart what is far above 0.999.
+    evidence: f64,
+    /// The evidence where it is higher than any that was told of late, else 0: what to wake somebody for.
+    alarm: f64,
 }
 
 /// `POST /api/v1/novelty/series`.
@@ -136,7 +139,6 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
         return Err(Problem::new(Kind::TooLarge, detail).hint("ask about it in parts"));
     }
     let _room = body::room(&state, 64 * numbers + 256 * steps)?;
-    let mut likelihood = Likelihood::default();
     let mut said = Vec::with_capacity(steps);
     for (window, times) in windows {
         // In parts, so that other questions come in between.
@@ -151,19 +153,30 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
             said.extend(steps);
         }
     }
-    for step in &mut said {
-        if let Some(error) = step.error {
-            let unusual = likelihood.observe(error);
-            (step.novelty, step.deviations) = (unusual.likelihood, unusual.deviations);
-        }
-    }
+    let steps = blocking(move || judged(said)).await?;
     let answer = OverTime {
         generation: model.published().generation,
         space: model.published().space.clone(),
         horizon_steps: HORIZON_STEPS,
-        steps: said,
+        steps,
     };
     Ok(signed(&model, Json(answer)))
+}
+
+/// The steps with how unusual each is.
+fn judged(mut steps: Vec<Step>) -> Vec<Step> {
+    let mut anomalies = Anomalies::default();
+    for step in &mut steps {
+        let pairs = step.values.iter().zip(&step.expected);
+        let numbers = pairs.map(|(value, expected)| (value.unwrap_or(f64::NAN), expected.unwrap_or(f64::NAN)));
+        let Anomaly {
+            evidence,
+            novelty,
+            alarm,
+        } = anomalies.observe(numbers);
+        (step.evidence, step.novelty, step.alarm) = (evidence, novelty, alarm);
+    }
+    steps
 }
 
 /// A file's series, each in one piece.
@@ -226,7 +239,8 @@ fn expected(
                 expected,
                 error: (!errors.is_empty()).then(|| errors.iter().sum::<f64>() / errors.len() as f64),
                 novelty: 0.0,
-                deviations: 0.0,
+                evidence: 0.0,
+                alarm: 0.0,
             });
         }
     }

@@ -65,6 +65,8 @@ pub struct ServingSetup {
     pub device: Device,
     /// Threads of one operation.
     pub threads: usize,
+    /// Whether their costly operations run in bfloat16.
+    pub bf16: bool,
     /// Called when a generation begins to answer; must not call back into the serving.
     pub on_serving: Box<dyn Fn(&Published) + Send + Sync>,
 }
@@ -297,11 +299,14 @@ impl Inner {
         follower: Option<Follower>,
         on_covered: Box<dyn FnOnce() + Send>,
     ) -> std::io::Result<Encoder> {
-        let (source, device) = (published.clone(), self.setup.device);
+        let (source, device, bf16) = (published.clone(), self.setup.device, self.setup.bf16);
         let spec = source.manifest.provenance.encoder;
         let open = move || -> Result<Embedder, WorkError> {
             let tokenizer = source.tokenizer()?;
-            let embedder = Embedder::open(&spec, tokenizer.as_ref(), &source.weights()?, device)?;
+            let mut embedder = Embedder::open(&spec, tokenizer.as_ref(), &source.weights()?, device)?;
+            if bf16 {
+                embedder = embedder.in_bf16();
+            }
             Ok(match source.decoder()? {
                 Some(decoder) => embedder.with_decoder(&decoder)?,
                 None => embedder,

@@ -83,15 +83,16 @@ fn series_dropped_in_the_folder_are_learnt_searched_and_what_leaps_is_novel() {
     assert!(steps.iter().enumerate().all(|(at, step)| step["at"] == at));
     assert_eq!(steps[1]["time"], 1_709_251_260_000u64);
     assert!(steps[..100].iter().all(|step| step["novelty"] == 0.0));
-    let deviations = |step: &Value| step["deviations"].as_f64().unwrap();
+    let evidence = |step: &Value| step["evidence"].as_f64().unwrap();
     let most = (0..1_200)
-        .max_by(|a, b| deviations(&steps[*a]).total_cmp(&deviations(&steps[*b])))
+        .max_by(|a, b| evidence(&steps[*a]).total_cmp(&evidence(&steps[*b])))
         .unwrap();
     assert!((903..920).contains(&most), "{most}: {}", steps[most]);
     assert!(steps[most]["novelty"].as_f64().unwrap() > 0.99);
+    assert_eq!(steps[most]["alarm"], steps[most]["evidence"]);
     let csv = fs::read_to_string(csv).unwrap();
     assert_eq!(csv.lines().count(), 1_201);
-    assert!(csv.starts_with("step,time,value_0,value_1,expected_0,expected_1,error,novelty,deviations\n"));
+    assert!(csv.starts_with("step,time,value_0,value_1,expected_0,expected_1,error,novelty,evidence,alarm\n"));
     assert!(fs::read_to_string(plot).unwrap().contains("<svg"));
 }
 

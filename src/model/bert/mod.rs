@@ -18,7 +18,7 @@ use tch::{Kind, Tensor};
 pub use heads::{MaskedHead, NextHead};
 pub use load::load;
 pub use plan::{BASE, BertPlan, MINI, PlanError, TINY};
-pub use tokens::Tokens;
+pub use tokens::{Packing, Tokens};
 
 use super::{Dense, LayerNorm};
 
@@ -67,11 +67,18 @@ impl Bert {
     pub fn hidden(&self, tokens: &Tokens) -> Tensor {
         let (count, len) = tokens.size();
         let span = Span::new(tokens, self.heads);
-        let mut x = self.norm.forward(&self.first(tokens));
+        let mut x = self.norm.forward(&span.packed(self.first(tokens)));
         for layer in &self.layers {
             x = layer.forward(&x, &span);
         }
-        x.view([count, len, self.dim()])
+        span.padded(x).view([count, len, self.dim()])
+    }
+
+    /// Makes it ready to be used and no longer trained: what is joined in every pass is joined once, and where `bf16` its matrices
+    /// are kept in bfloat16, for passes under autocast.
+    pub fn settle(&mut self, bf16: bool) {
+        let _no_grad = tch::no_grad_guard();
+        self.layers.iter_mut().for_each(|layer| layer.settle(bf16));
     }
 
     /// What a batch's tokens begin as, before the norm: [B * T, H].
@@ -103,15 +110,16 @@ pub(super) fn owns(name: &str) -> bool {
 }
 
 /// A batch's places, one below the other.
-struct Span {
+struct Span<'a> {
     count: i64,
     len: i64,
     /// What is added to scores: [B * heads, 1, T], 0 at tokens and [`NO_TOKEN`] elsewhere.
     penalty: Option<Tensor>,
+    packing: Option<&'a Packing>,
 }
 
-impl Span {
-    fn new(tokens: &Tokens, heads: i64) -> Self {
+impl<'a> Span<'a> {
+    fn new(tokens: &'a Tokens, heads: i64) -> Self {
         let (count, len) = tokens.size();
         let penalty = tokens.mask.as_ref().map(|mask| {
             let penalty = mask.logical_not().to_kind(Kind::Float) * NO_TOKEN;
@@ -120,7 +128,28 @@ impl Span {
                 .expand([count, heads, len], false)
                 .reshape([count * heads, 1, len])
         });
-        Self { count, len, penalty }
+        Self {
+            count,
+            len,
+            penalty,
+            packing: tokens.packing.as_ref(),
+        }
+    }
+
+    /// [B * T, N] to [M, N] without padding, where it is left out.
+    fn packed(&self, x: Tensor) -> Tensor {
+        match self.packing {
+            Some(packing) => x.index_select(0, &packing.places),
+            None => x,
+        }
+    }
+
+    /// [M, N] to [B * T, N]; what stands in padding means nothing.
+    fn padded(&self, x: Tensor) -> Tensor {
+        match self.packing {
+            Some(packing) => x.index_select(0, &packing.rows),
+            None => x,
+        }
     }
 }
 
@@ -129,6 +158,8 @@ impl Span {
 struct Layer {
     /// The matrices of queries, keys and values.
     qkv: [Dense; 3],
+    /// Their weights and biases one below the other, once they no longer change.
+    joined: Option<(Tensor, Tensor)>,
     attended: Dense,
     norm1: LayerNorm,
     wide: Dense,
@@ -144,6 +175,7 @@ impl Layer {
         let norm = |path: Path| LayerNorm::with_epsilon(&(path / "LayerNorm"), hidden, plan.layer_norm_eps);
         Self {
             qkv: ["query", "key", "value"].map(square),
+            joined: None,
             attended: Dense::new(&(&attention / "output" / "dense"), hidden, hidden),
             norm1: norm(&attention / "output"),
             wide: Dense::new(&(path / "intermediate" / "dense"), hidden, plan.intermediate),
@@ -154,17 +186,37 @@ impl Layer {
     }
 
     /// [N, H] to [N, H].
-    fn forward(&self, x: &Tensor, span: &Span) -> Tensor {
+    fn forward(&self, x: &Tensor, span: &Span<'_>) -> Tensor {
         let x = self.norm1.forward(&(self.attend(x, span) + x));
         let y = self.narrow.forward(&self.wide.forward(&x).gelu("none"));
         self.norm2.forward(&(y + x))
     }
 
-    fn attend(&self, x: &Tensor, span: &Span) -> Tensor {
+    fn attend(&self, x: &Tensor, span: &Span<'_>) -> Tensor {
         // One product in place of three: what is read once need not be cast and its gradients not added three times.
+        let qkv = match &self.joined {
+            Some((weight, bias)) => x.linear(weight, Some(bias)),
+            None => {
+                let (weight, bias) = self.join();
+                x.linear(&weight, Some(&bias))
+            }
+        }; //                                                                             [N, 3 * H]
+        self.attended
+            .forward(&span.packed(mix(&span.padded(qkv), span, self.heads)))
+    }
+
+    fn join(&self) -> (Tensor, Tensor) {
         let joined = |of: fn(&Dense) -> &Tensor| Tensor::cat(&self.qkv.each_ref().map(of), 0);
-        let qkv = x.linear(&joined(|part| &part.weight), Some(joined(|part| &part.bias))); // [N, 3 * H]
-        self.attended.forward(&mix(&qkv, span, self.heads))
+        (joined(|part| &part.weight), joined(|part| &part.bias))
+    }
+
+    fn settle(&mut self, bf16: bool) {
+        if bf16 {
+            let matrices = self.qkv.iter_mut();
+            let others = [&mut self.attended, &mut self.wide, &mut self.narrow];
+            matrices.chain(others).for_each(|dense| dense.cast(Kind::BFloat16));
+        }
+        self.joined = Some(self.join());
     }
 }
 
@@ -172,7 +224,7 @@ impl Layer {
 ///
 /// In float32, libtorch's fused kernel; in bfloat16, whose fused backward pass takes 3 to 25 times as long on a CPU, two
 /// products and a softmax, which sums in float32 and rounds its result.
-fn mix(qkv: &Tensor, span: &Span, heads: i64) -> Tensor {
+fn mix(qkv: &Tensor, span: &Span<'_>, heads: i64) -> Tensor {
     let (count, len) = (span.count, span.len);
     let size = qkv.size()[1] / 3 / heads;
     let scale = 1.0 / (size as f64).sqrt();

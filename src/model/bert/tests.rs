@@ -40,7 +40,15 @@ impl Tokens {
             types: ids.zeros_like(),
             ids,
             mask,
+            packing: None,
         }
+    }
+
+    /// The same, packed.
+    fn packed_of(texts: &[&[i64]], pad: i64) -> Self {
+        let len = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        let is_token = texts.iter().flat_map(|text| (0..len).map(|place| place < text.len()));
+        Self::of(texts, pad).packed(&is_token.collect::<Vec<_>>()).unwrap()
     }
 }
 
@@ -274,6 +282,27 @@ fn a_texts_vectors_are_the_same_alone_and_padded() {
             let gap = apart(&padded.get(row).narrow(0, 0, text.len() as i64), &alone);
             assert!(gap < allowed, "{gap} of {} tokens padded, bf16 {bf16}", text.len());
         }
+    }
+}
+
+#[test]
+fn a_settled_network_gives_packed_texts_the_same_vectors() {
+    let (_, mut bert) = network(&SMALL, 1);
+    let texts = texts(&[5, 1, 12, 40, 5, 7], 50, 3);
+    let _no_grad = tch::no_grad_guard();
+    let expected = bert.hidden(&Tokens::of(&slices(&texts), 9));
+    for (bf16, allowed) in [(false, 2e-6), (true, 0.06)] {
+        bert.settle(bf16);
+        let _autocast = bf16.then(|| crate::torch::Bf16Autocast::enter(Device::Cpu).unwrap());
+        let packed = bert.hidden(&Tokens::packed_of(&slices(&texts), 9));
+        assert_eq!(packed.size(), expected.size());
+        for (row, text) in (0..).zip(&texts) {
+            let of_tokens = |all: &Tensor| all.get(row).narrow(0, 0, text.len() as i64);
+            let gap = apart(&of_tokens(&packed), &of_tokens(&expected));
+            assert!(gap < allowed, "{gap} of {} tokens, bf16 {bf16}", text.len());
+        }
+        let whole = bert.hidden(&Tokens::packed_of(&[&texts[3], &texts[3]], 0));
+        assert!(apart(&whole.get(1), &expected.get(3)) < allowed);
     }
 }
 

@@ -1,7 +1,10 @@
 //! Texts as a BERT takes them: token ids in a rectangle.
 //! Invariant: ids, types and mask of a batch have one shape.
 
-use tch::Tensor;
+use tch::{TchError, Tensor};
+
+/// Rows of packed tokens are filled up to a multiple of this, so that few shapes of products come up.
+const PACKED_STEP: usize = 16;
 
 /// A batch of texts, the shorter ones filled up.
 #[derive(Debug)]
@@ -13,9 +16,57 @@ pub struct Tokens {
     /// [B, T], bool, true where there is a token. None where every place has one: nothing is then masked, which is
     /// faster.
     pub mask: Option<Tensor>,
+    /// Where the tokens stand once the padding is left out. None: products are taken over the padding as well, which costs a step
+    /// of training less than its gradients would.
+    pub packing: Option<Packing>,
+}
+
+/// A batch's tokens one after the other, without padding.
+#[derive(Debug)]
+pub struct Packing {
+    /// The place of each packed row among the B * T, `[M]`, int64; those that only fill up are the first token's.
+    pub(super) places: Tensor,
+    /// The packed row of each place, [B * T], int64; of padding the first.
+    pub(super) rows: Tensor,
+}
+
+impl Packing {
+    /// Of the places at which there is a token, in order.
+    fn of(mask: &[bool]) -> Self {
+        let mut places: Vec<i64> = (0i64..)
+            .zip(mask)
+            .filter_map(|(place, is_token)| is_token.then_some(place))
+            .collect();
+        let mut next = 0;
+        let row = |is_token: &bool| {
+            let row = if *is_token { next } else { 0 };
+            next += i64::from(*is_token);
+            row
+        };
+        let rows: Vec<i64> = mask.iter().map(row).collect();
+        let first = places.first().copied().unwrap_or(0);
+        places.resize(places.len().next_multiple_of(PACKED_STEP).max(PACKED_STEP), first);
+        Self {
+            places: Tensor::from_slice(&places),
+            rows: Tensor::from_slice(&rows),
+        }
+    }
 }
 
 impl Tokens {
+    /// The same batch, packed; `mask`: where there is a token, of all places.
+    pub fn packed(self, mask: &[bool]) -> Result<Self, TchError> {
+        let packing = Packing::of(mask);
+        let device = self.ids.device();
+        Ok(Self {
+            packing: Some(Packing {
+                places: packing.places.f_to_device(device)?,
+                rows: packing.rows.f_to_device(device)?,
+            }),
+            ..self
+        })
+    }
+
     /// Texts, and places of each.
     pub fn size(&self) -> (i64, i64) {
         let size = self.ids.size();

@@ -14,10 +14,11 @@ use tch::{Device, Kind, Tensor};
 use super::text::Tokenizer;
 use super::{EncoderSpec, Filler, Forecast, Hole, Input, ModelError, Network, Scales, initialise, weights};
 use crate::sample::{Content, ImageTile, Window};
+use crate::torch::Bf16Autocast;
 pub use texts::Guess;
 pub use transitions::Curiosity;
 
-/// A network for embedding, in float32. One thread owns it.
+/// A network for embedding, in float32 where nothing else is asked for. One thread owns it.
 pub struct Embedder {
     network: Network,
     /// Says what is hidden, where the network learnt to.
@@ -26,6 +27,8 @@ pub struct Embedder {
     spec: EncoderSpec,
     /// What texts are read with.
     tokenizer: Option<Tokenizer>,
+    /// Whether costly operations run in bfloat16.
+    bf16: bool,
 }
 
 impl Embedder {
@@ -81,12 +84,16 @@ impl Embedder {
         fill: impl FnOnce(&VarStore) -> Result<(), ModelError>,
     ) -> Result<Self, ModelError> {
         let mut variables = VarStore::new(device);
-        let network = spec.build(&variables.root());
+        let mut network = spec.build(&variables.root());
         fill(&variables)?;
         weights::lay_out(&variables)?;
         variables.freeze();
+        if let Network::Texts(bert) = &mut network {
+            bert.settle(false);
+        }
         Ok(Self {
             network,
+            bf16: false,
             decoder: None,
             device,
             spec: *spec,
@@ -104,6 +111,21 @@ impl Embedder {
             decoder: Some(decoder),
             ..self
         })
+    }
+
+    /// The same network with its costly operations in bfloat16: the cosine of a vector to that in float32 is above 0.9999. Networks
+    /// of series and of transitions, which are small and whose errors are looked at, stay as they are.
+    pub fn in_bf16(mut self) -> Self {
+        self.bf16 = matches!(self.network, Network::Pictures(_) | Network::Texts(_));
+        if let Network::Texts(bert) = &mut self.network {
+            bert.settle(true);
+        }
+        self
+    }
+
+    /// Entered around the network's operations.
+    fn autocast(&self) -> Result<Option<Bf16Autocast>, ModelError> {
+        Ok(self.bf16.then(|| Bf16Autocast::enter(self.device)).transpose()?)
     }
 
     /// Dimensions of an embedding.
@@ -167,12 +189,15 @@ impl Embedder {
 
     /// Unit rows of what the network makes of an input, in the input's order.
     fn rows(&self, input: &Input) -> Result<Vec<f32>, ModelError> {
-        let features = self.network.forward(input)?;
+        let features = {
+            let _autocast = self.autocast()?;
+            self.network.forward(input)?.f_to_kind(Kind::Float)?
+        };
         // The floor keeps a zero vector zero instead of dividing by it.
         let lengths = features
             .f_norm_scalaropt_dim(2, [1i64].as_slice(), true)?
             .f_clamp_min(1e-12)?;
-        let unit = features.f_div(&lengths)?.f_to_kind(Kind::Float)?.f_contiguous()?;
+        let unit = features.f_div(&lengths)?.f_contiguous()?;
         values(&unit)
     }
 

@@ -41,7 +41,11 @@ impl Embedder {
             let (pass, later) = rest.split_at(pass_len(rest, &rows));
             let shown: Vec<Row> = pass.iter().map(|at| rows[*at].clone()).collect();
             let padded = text::pad(tokenizer, &shown, LENGTH_STEP, spec.tokens_max as usize);
-            let vectors = self.rows(&Input::of_rows(&padded, self.device)?)?;
+            let input = match Input::of_rows(&padded, self.device)? {
+                Input::Tokens(tokens) => Input::Tokens(tokens.packed(&padded.mask)?),
+                other => other,
+            };
+            let vectors = self.rows(&input)?;
             for (at, vector) in pass.iter().zip(vectors.chunks_exact(dim)) {
                 embeddings[at * dim..(at + 1) * dim].copy_from_slice(vector);
             }
@@ -75,6 +79,7 @@ impl Embedder {
             return Err(ModelError::NoTokenizer);
         };
         let _no_grad = tch::no_grad_guard();
+        let _autocast = self.autocast()?;
         let hidden = bert
             .hidden(tokens)
             .f_squeeze_dim(0)?

@@ -59,6 +59,7 @@ impl Embedder {
         };
         let rows = samples.iter().map(row).collect::<Result<Vec<Row>, ModelError>>()?;
         let _no_grad = tch::no_grad_guard();
+        let _autocast = self.autocast()?;
         let chance = (spec.bert.vocab as f64).ln();
         let mut told = Vec::with_capacity(rows.len());
         for rows in rows.chunks(PASS) {

@@ -111,6 +111,7 @@ impl Site {
             registry: Arc::clone(&registry),
             device: Device::Cpu,
             threads: 1,
+            bf16: false,
             on_serving: Box::new(|_| {}),
         }));
         let status = {
