@@ -1,12 +1,12 @@
 //! Learning online: what arrives is judged by the network as it was before, then learnt from. Through the daemon's own buffer and
 //! learner.
 //!
-//!   CURIOD_TEST_DATA=... cargo bench --bench online -- [nab|noisy_tv|regimes|actions]... [--seeds 3] [--window 256]
+//!   CURIOD_TEST_DATA=... cargo bench --bench online -- [nab|ett|noisy_tv|regimes|actions]... [--seeds 3] [--window 256]
 //!       [--set KEY=VALUE] [--threads 0] [--one-by-one]
 //!
 //! `nab`: the files of the Numenta Anomaly Benchmark that are there, one after the other as one stream; each row is scored by what
 //! the rows before it promised, and the benchmark's rule scores that. `--one-by-one`: a network of its own for each file.
-//! `noisy_tv`: where the intrinsic reward of CartPole goes that has two dimensions nobody can learn. `regimes`: when changes of the
+//! `ett`: how much better the last day of windows is foretold than by repeating the day before. `noisy_tv`: where the intrinsic reward of CartPole goes that has two dimensions nobody can learn. `regimes`: when changes of the
 //! dynamics are told. `actions`: how often what was done is told from both states.
 
 #![allow(
@@ -50,8 +50,9 @@ fn main() {
         return;
     };
     type Side = fn(&Flags, &std::path::Path);
-    let sides: [(&str, Side); 4] = [
+    let sides: [(&str, Side); 5] = [
         ("nab", online_sides::nab::run),
+        ("ett", online_sides::ett::run),
         ("noisy_tv", online_sides::transitions::noisy_tv),
         ("regimes", online_sides::transitions::regimes),
         ("actions", online_sides::transitions::actions),

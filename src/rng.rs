@@ -30,6 +30,12 @@ pub fn below(rng: &mut Rng, bound: usize) -> usize {
     ((u128::from(rng.next_u64()) * bound as u128) >> 64) as usize
 }
 
+/// A number of the standard normal distribution (Box and Muller 1958).
+pub fn normal(rng: &mut Rng) -> f64 {
+    let radius = (-2.0 * (1.0 - unit(rng)).ln()).sqrt();
+    radius * (std::f64::consts::TAU * unit(rng)).cos()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +56,14 @@ mod tests {
         let mut rng = for_step(0, 0, 0);
         assert!((0..1000).all(|_| below(&mut rng, 7) < 7 && (0.0..1.0).contains(&unit(&mut rng))));
         assert_eq!(below(&mut rng, 0), 0);
+    }
+
+    #[test]
+    fn normal_numbers_have_the_mean_nothing_and_the_variance_one() {
+        let mut rng = for_step(0, 0, 0);
+        let numbers: Vec<f64> = (0..10_000).map(|_| normal(&mut rng)).collect();
+        let mean = numbers.iter().sum::<f64>() / 1e4;
+        let variance = numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / 1e4;
+        assert!(mean.abs() < 0.05 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
     }
 }

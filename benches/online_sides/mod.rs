@@ -1,5 +1,6 @@
 //! A stream that is learnt from as it arrives, without a daemon around it.
 
+pub(crate) mod ett;
 pub(crate) mod nab;
 pub(crate) mod transitions;
 

@@ -13,6 +13,8 @@ pub enum Signal {
     Error,
     /// The quantile of its novelty.
     Novelty,
+    /// The law by which states follow each other: the error of easy transitions over how much their states change.
+    Law,
 }
 
 impl Signal {
@@ -21,6 +23,7 @@ impl Signal {
         match self {
             Self::Error => "error",
             Self::Novelty => "novelty",
+            Self::Law => "law",
         }
     }
 }
@@ -32,7 +35,7 @@ pub enum Alert {
     Drift {
         /// The signal that shows it.
         signal: Signal,
-        /// Its mean before and since, as quantiles of the stream.
+        /// Its mean before and since, as quantiles of the stream; of the law the error itself.
         change: Change,
         /// The sample that made it certain.
         sample: SampleId,
@@ -52,13 +55,20 @@ impl std::fmt::Display for Alert {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Drift { signal, change, .. } => {
-                let kind = match (signal, change.since > change.before) {
+                let Change { before, since } = change;
+                let kind = match (signal, since > before) {
                     (Signal::Error, true) => "harder",
                     (Signal::Error, false) => "easier",
                     (Signal::Novelty, true) => "newer",
                     (Signal::Novelty, false) => "more familiar",
+                    (Signal::Law, _) => {
+                        return write!(
+                            f,
+                            "states follow each other by another law than they did (easy transitions are {since:.2} of their change \
+                             off, before {before:.2})"
+                        );
+                    }
                 };
-                let Change { before, since } = change;
                 let signal = signal.as_str();
                 write!(
                     f,

@@ -10,6 +10,7 @@ mod alert;
 mod anomaly;
 mod drift;
 mod junk;
+mod law;
 mod novelty;
 mod packed;
 mod priority;
@@ -35,6 +36,8 @@ pub use random_network::{RandomNetwork, THUMBNAIL_PX, Thumbnail};
 use crate::config::NoveltyKind;
 use crate::ids::SampleId;
 use crate::replay::Score;
+use crate::sample::Transition;
+use law::Law;
 
 /// Numbers that a quantile must be taken among before an outlier is believed: with fewer, the first of a kind is one.
 const RANKED_MIN: usize = 1_024;
@@ -50,7 +53,7 @@ const OUTLIER_EVERY: u64 = 256;
 const MEAN_RATE: f64 = 1.0 / 1_024.0;
 
 /// A sample that was scored.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scored {
     /// The sample.
     pub id: SampleId,
@@ -58,8 +61,26 @@ pub struct Scored {
     pub score: Score,
     /// Whether it has just arrived: never scored before, and hardly replayed.
     pub fresh: bool,
+    /// What else is looked at.
+    pub look: Look,
+}
+
+/// What is looked at of a sample beside what the teacher says of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Look {
     /// A small grey picture of it.
     pub thumbnail: Thumbnail,
+    /// Itself, where it is a transition.
+    pub transition: Option<Transition>,
+}
+
+impl From<Thumbnail> for Look {
+    fn from(thumbnail: Thumbnail) -> Self {
+        Self {
+            thumbnail,
+            transition: None,
+        }
+    }
 }
 
 /// What the replay buffer knows of a sample when it asks for its priority.
@@ -123,6 +144,9 @@ pub struct Curiosity {
     progress: Progress,
     error_drift: PageHinkley,
     novelty_drift: PageHinkley,
+    /// Of transitions. It begins anew with each start: it is of the newest arrivals, and large.
+    #[serde(skip)]
+    law: Law,
     mean_priority: Option<f64>,
     counts: Counts,
     /// Scores before which no further outlier is told.
@@ -150,22 +174,20 @@ impl Curiosity {
         self.newest.clear();
         let mut alerts = Vec::new();
         for scored in scored.iter().filter(|scored| scored.score.error.is_finite()) {
-            let Scored {
-                id,
-                score,
-                fresh,
-                thumbnail,
-            } = scored;
+            let Scored { id, score, fresh, look } = scored;
             self.counts.scores += 1;
             let rank = self.errors.observe(score.error);
             let novelty = match &mut self.network {
-                Some(network) => Some(network.observe(thumbnail)),
+                Some(network) => Some(network.observe(&look.thumbnail)),
                 None => self.neighbours.observe(*id, &score.embedding, score.step),
             };
             self.progress.observe(&score.embedding, score.error);
             self.newest.push((*id, novelty));
             if *fresh {
-                alerts.extend(self.drift(*id, rank, novelty));
+                alerts.extend(match &look.transition {
+                    Some(transition) => self.law_changed(*id, transition),
+                    None => self.drift(*id, rank, novelty),
+                });
                 alerts.extend(self.outlier(*id, rank, novelty));
             }
         }
@@ -237,6 +259,18 @@ impl Curiosity {
         let alerts: Vec<Alert> = told.collect();
         self.counts.drifts += alerts.len() as u64;
         alerts
+    }
+
+    /// Errors and novelty of transitions follow an agent's way through its world, which is no drift.
+    fn law_changed(&mut self, sample: SampleId, transition: &Transition) -> Vec<Alert> {
+        let change = self.law.observe(transition);
+        self.counts.drifts += u64::from(change.is_some());
+        let told = change.map(|change| Alert::Drift {
+            signal: Signal::Law,
+            change,
+            sample,
+        });
+        told.into_iter().collect()
     }
 
     fn outlier(&mut self, sample: SampleId, rank: f64, novelty: Option<f64>) -> Option<Alert> {

@@ -55,13 +55,8 @@ impl World {
             step,
         };
         let fresh = known.is_none();
-        let thumbnail = thumbnail(at as u64);
-        let told = self.curiosity.observe(&[Scored {
-            id,
-            score,
-            fresh,
-            thumbnail,
-        }]);
+        let look = thumbnail(at as u64).into();
+        let told = self.curiosity.observe(&[Scored { id, score, fresh, look }]);
         self.alerts.extend(told.into_iter().map(|alert| (at, alert)));
         let judgement = self.curiosity.judge(&Known {
             id,
@@ -217,13 +212,13 @@ fn what_is_no_number_changes_nothing_but_the_visit() {
         step: 1,
     };
     let id = SampleId(1);
-    let thumbnail = thumbnail(1);
+    let look = thumbnail(1).into();
     assert_eq!(
         curiosity.observe(&[Scored {
             id,
             score,
             fresh: true,
-            thumbnail
+            look
         }]),
         []
     );

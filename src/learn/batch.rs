@@ -128,10 +128,10 @@ fn hand_out(
 fn rendered(draft: Draft, studio: &Studio<'_>, presenter: &Presenter) -> Result<Batch, ShowError> {
     let of_pass = |asked: &Vec<Asked>| -> Result<ToScore, ShowError> {
         let samples: Vec<_> = asked.iter().map(|asked| (asked.id, asked.content.as_slice())).collect();
-        let (shown, thumbnails) = studio.scored(presenter, &samples, draft.pass)?;
+        let (shown, looks) = studio.scored(presenter, &samples, draft.pass)?;
         Ok(ToScore {
             ids: asked.iter().map(|asked| (asked.id, asked.fresh)).collect(),
-            thumbnails,
+            looks,
             count: draft.pass,
             shown,
         })

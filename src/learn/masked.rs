@@ -49,11 +49,7 @@ pub(super) fn scored(
     count: i64,
 ) -> (Tensor, Tensor) {
     let states = network.hidden(patches); //                                         [3n, T, H]
-    let missed = row_missed(
-        &head.guesses(&states, &hidden.places, &hidden.anchors),
-        hidden,
-        3 * count,
-    );
+    let missed = row_missed(&head.guesses(&states, &hidden.places), hidden, 3 * count);
     let errors = of_pictures(&bounded(&missed.narrow(0, 0, 2 * count)));
     let features = mean_pooled(&states, patches.mask.as_ref());
     (errors, features.narrow(0, 2 * count, count))
@@ -80,7 +76,7 @@ impl Objective for Masked {
             let _autocast = numerics.autocast()?;
             let states = self.network.hidden(patches); //                                [2B, T, H]
             let features = mean_pooled(&states, patches.mask.as_ref()); //               [2B, H]
-            let guesses = self.head.guesses(&states, &hidden.places, &hidden.anchors); // [M, P]
+            let guesses = self.head.guesses(&states, &hidden.places); //                 [M, P]
             (features, guesses)
         };
         let missed = row_missed(&guesses, hidden, features.size()[0]); //                [2B]
@@ -125,7 +121,6 @@ mod tests {
             places: Tensor::from_slice(&[1i64, 2, 5]),
             was: Tensor::from_slice(&[1f32, -1., 2., 0., 1., 1.]).view([3, 2]),
             asked: Tensor::from_slice(&[1f32, 1., 1., 0., 1., 1.]).view([3, 2]),
-            anchors: Tensor::zeros([3, 1], (Kind::Float, tch::Device::Cpu)),
             rows: Tensor::from_slice(&[0i64, 0, 2]),
         }
     }

@@ -9,12 +9,12 @@ use super::objective::Numerics;
 use super::pairs::{deviation, of_pictures, unit};
 use super::show::{Hidden, Shown};
 use super::{LearnError, icm, masked, mlm};
-use crate::curiosity::{Scored, Thumbnail};
+use crate::curiosity::{Look, Scored};
 use crate::ids::SampleId;
 use crate::model::bert::mean_pooled;
 use crate::model::{EncoderSpec, Filler, Input, Network};
 use crate::replay::{Drawn, EMBEDDING_DIM, Embedding, Score, Sighted};
-use crate::rng::{self, Rng};
+use crate::rng;
 
 /// A score is asked for again when the teacher has taken a quarter as many steps as it had then, for then it is another
 /// network; a young one soon, an old one after the most of these.
@@ -109,8 +109,8 @@ fn is_fresh(visits: u32) -> bool {
 pub struct ToScore {
     /// The samples, each once, with whether it has just arrived; the first of those that are rendered.
     pub ids: Vec<(SampleId, bool)>,
-    /// Small grey pictures of the same samples.
-    pub thumbnails: Vec<Thumbnail>,
+    /// What else is looked at of the same samples.
+    pub looks: Vec<Look>,
     /// Samples that are shown: always as many, some of them again where fewer are asked about.
     pub count: usize,
     /// The views: the first view of every sample, then the second, then the clean one.
@@ -200,10 +200,10 @@ impl Scorer {
         let errors = Vec::<f32>::try_from(errors.to_device(Device::Cpu).contiguous())?;
         let places = Vec::<f32>::try_from(places.to_device(Device::Cpu).contiguous().view(-1))?;
         let (places, _) = places.as_chunks::<EMBEDDING_DIM>();
-        let asked = to_score.ids.into_iter().zip(to_score.thumbnails);
+        let asked = to_score.ids.into_iter().zip(to_score.looks);
         let scored = asked.zip(errors).zip(places);
         Ok(scored
-            .map(|((((id, fresh), thumbnail), error), place)| Scored {
+            .map(|((((id, fresh), look), error), place)| Scored {
                 id,
                 score: Score {
                     error,
@@ -212,7 +212,7 @@ impl Scorer {
                     step,
                 },
                 fresh,
-                thumbnail,
+                look,
             })
             .collect())
     }
@@ -222,16 +222,10 @@ impl Scorer {
 /// normal numbers, a function of D alone.
 fn projection(dim: usize, device: Device) -> Result<Tensor, LearnError> {
     let mut rng = rng::for_step(PROJECTION_SEED, dim as u64, 0);
-    let numbers: Vec<f32> = (0..dim * EMBEDDING_DIM).map(|_| normal(&mut rng) as f32).collect();
+    let numbers: Vec<f32> = (0..dim * EMBEDDING_DIM).map(|_| rng::normal(&mut rng) as f32).collect();
     Ok(Tensor::from_slice(&numbers)
         .f_view([dim as i64, EMBEDDING_DIM as i64])?
         .f_to_device(device)?)
-}
-
-/// One number of the standard normal distribution (Box and Muller 1958).
-fn normal(rng: &mut Rng) -> f64 {
-    let radius = (-2.0 * (1.0 - rng::unit(rng)).ln()).sqrt();
-    radius * (std::f64::consts::TAU * rng::unit(rng)).cos()
 }
 
 #[cfg(test)]

@@ -74,8 +74,6 @@ pub struct PatchRow {
     pub was: Vec<f32>,
     /// P of each hidden token: 1 where a number is asked for, else 0.
     pub asked: Vec<f32>,
-    /// One of each hidden token: the last visible number of its variable before it, else the first; what is told is the difference.
-    pub anchors: Vec<f32>,
     /// What each variable was normalised by.
     pub scales: Vec<Scale>,
 }
@@ -113,8 +111,6 @@ impl PatchRow {
                 soft(scale.mean.asinh()),
                 soft(scale.deviation.max(f64::MIN_POSITIVE).ln()),
             ];
-            let there = |value: &&f32| !value.is_nan();
-            let mut anchor = normal.iter().find(there).copied().unwrap_or(0.0);
             for patch in 0..grid.patches {
                 let span = span(patch);
                 let seen = &normal[span.start - (steps.len() - normal.len())..][..span.len()];
@@ -128,9 +124,7 @@ impl PatchRow {
                 row.channels.push(channel.min(spec.channels_max as usize - 1) as i64);
                 row.places.push((grid.patches - 1 - patch) as i64);
                 row.hidden.push(hides);
-                anchor = seen.iter().rfind(there).copied().unwrap_or(anchor);
                 if hides {
-                    row.anchors.push(anchor.clamp(-FAR, FAR));
                     let was: Vec<f32> = steps[span].iter().map(|value| scale.normal(*value)).collect();
                     push(&mut row.was, &mut row.asked, before, &was);
                 }
@@ -227,7 +221,6 @@ impl PaddedPatches {
             mask.resize(until, false);
             filled.was.extend_from_slice(&row.was);
             filled.asked.extend_from_slice(&row.asked);
-            filled.anchors.extend_from_slice(&row.anchors);
         }
         Self {
             rows: rows.len(),

@@ -132,11 +132,10 @@ impl PatchHead {
         self.output.forward(&x)
     }
 
-    /// What it guesses at these places of rows of tokens, one row after the other, [N, T, H] and `[M]`, where it tells the
-    /// difference to `anchors`, [M, 1]: [M, P].
-    pub fn guesses(&self, states: &Tensor, places: &Tensor, anchors: &Tensor) -> Tensor {
+    /// What it guesses at these places of rows of tokens, one row after the other: [N, T, H] and `[M]` to [M, P].
+    pub fn guesses(&self, states: &Tensor, places: &Tensor) -> Tensor {
         let width = states.size()[2];
-        self.forward(&states.reshape([-1, width]).index_select(0, places)) + anchors
+        self.forward(&states.reshape([-1, width]).index_select(0, places))
     }
 }
 

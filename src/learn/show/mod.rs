@@ -12,7 +12,7 @@ use tch::Device;
 use super::augment::{Recipe, View};
 use super::{LearnError, score};
 use crate::config::ObjectiveKind;
-use crate::curiosity::Thumbnail;
+use crate::curiosity::{Look, Thumbnail};
 use crate::ids::SampleId;
 use crate::limits::BATCH_QUEUE_MAX;
 use crate::model::text::{Tokenizer, TokenizerError};
@@ -175,35 +175,43 @@ impl<'a> Studio<'a> {
         presenter: &Presenter,
         samples: &[(SampleId, &[u8])],
         count: usize,
-    ) -> Result<(Shown, Vec<Thumbnail>), ShowError> {
+    ) -> Result<(Shown, Vec<Look>), ShowError> {
         let contents = decoded(samples.iter().map(|(_, content)| *content))?;
         let again = (0..count).map(|place| place % samples.len().max(1));
         let shown: Vec<(SampleId, &Content)> = again.map(|at| (samples[at].0, &contents[at])).collect();
-        match presenter {
+        let (shown, thumbnails) = match presenter {
             Presenter::Pictures(recipe) => {
                 let tiles = pictures::tiles(&contents)?;
                 let shown_tiles = pictures::tiles_of(&shown)?;
                 let views = pictures::fixed_views(&shown_tiles, recipe);
                 let tiles_alone: Vec<_> = shown_tiles.iter().map(|(_, tile)| *tile).collect();
                 let pixels = self.pictures(&self.of_scores, &tiles_alone, views, recipe);
-                Ok((pixels, tiles.iter().map(|tile| pictures::thumbnail(tile)).collect()))
+                (pixels, tiles.iter().map(|tile| pictures::thumbnail(tile)).collect())
             }
             Presenter::Texts(texts) => {
                 let rows = self.pool.install(|| texts.scored(&shown))?;
-                Ok((Shown::Texts(rows), contents.iter().map(texts::thumbnail).collect()))
+                (Shown::Texts(rows), contents.iter().map(texts::thumbnail).collect())
             }
             Presenter::Series(series) => {
                 let rows = series.scored(&shown)?;
-                Ok((Shown::Series(rows), contents.iter().map(series::thumbnail).collect()))
+                (Shown::Series(rows), contents.iter().map(series::thumbnail).collect())
             }
             Presenter::Transitions(transitions) => {
                 let rows = transitions.pairs(shown.iter().map(|(_, content)| *content))?;
-                Ok((
+                (
                     Shown::Transitions(rows),
-                    contents.iter().map(transitions::thumbnail).collect(),
-                ))
+                    contents.iter().map(transitions::thumbnail).collect::<Vec<Thumbnail>>(),
+                )
             }
-        }
+        };
+        let looks = thumbnails.into_iter().zip(contents).map(|(thumbnail, content)| Look {
+            thumbnail,
+            transition: match content {
+                Content::Transition(transition) => Some(transition),
+                _ => None,
+            },
+        });
+        Ok((shown, looks.collect()))
     }
 
     fn pictures(&self, home: &Home, tiles: &[&ImageTile], views: Vec<View>, recipe: &Recipe) -> Shown {

@@ -54,8 +54,6 @@ pub struct HiddenPatches {
     pub was: Tensor,
     /// [M, P]: 1 where a number is asked for, else 0.
     pub asked: Tensor,
-    /// [M, 1]: what each is told the difference to, normalised.
-    pub anchors: Tensor,
     /// `[M]`, whole numbers: its row.
     pub rows: Tensor,
 }
@@ -211,9 +209,6 @@ impl PatchRows {
         let hidden = HiddenPatches {
             was: numbers(&self.0.filled.was)?,
             asked: numbers(&self.0.filled.asked)?,
-            anchors: Tensor::from_slice(&self.0.filled.anchors)
-                .f_unsqueeze(1)?
-                .f_to_device(device)?,
             rows: Tensor::from_slice(&rows).f_to_device(device)?,
             places: Tensor::from_slice(&places).f_to_device(device)?,
         };

@@ -58,9 +58,8 @@ impl Embedder {
             let padded = PaddedPatches::new(&shown, spec);
             let places = tch::Tensor::from_slice(&padded.filled.hidden_places()).f_to_device(self.device)?;
             let states = network.hidden(&Patches::on(self.device, &padded)?);
-            let anchors = tch::Tensor::from_slice(&padded.filled.anchors).f_unsqueeze(1)?;
             let guesses = head
-                .guesses(&states, &places, &anchors.f_to_device(self.device)?)
+                .guesses(&states, &places)
                 .f_to_kind(Kind::Float)?
                 .f_to_device(tch::Device::Cpu)?;
             let guesses = values(&guesses.f_contiguous()?)?;

@@ -91,11 +91,7 @@ fn a_gradient_reaches_every_variable_of_the_network_and_of_its_head() {
     let padded = PaddedPatches::new(&rows.iter().collect::<Vec<_>>(), &SPEC);
     let states = network.hidden(&Patches::on(Device::Cpu, &padded).unwrap());
     let places = Tensor::from_slice(&padded.filled.hidden_places());
-    let anchors = Tensor::from_slice(&padded.filled.anchors).unsqueeze(1);
-    head.guesses(&states, &places, &anchors)
-        .square()
-        .sum(Kind::Float)
-        .backward();
+    head.guesses(&states, &places).square().sum(Kind::Float).backward();
     for (name, variable) in variables.variables() {
         let gradient = variable.grad();
         assert!(gradient.defined(), "{name}");

@@ -358,7 +358,7 @@ fn scored(id: SampleId, step: u64) -> Scored {
         id,
         score,
         fresh: step == 1,
-        thumbnail: [0.5; 256],
+        look: [0.5; 256].into(),
     }
 }
 

@@ -179,10 +179,10 @@ fn a_score_of_a_window_says_how_badly_it_was_foreseen() {
     let learner = Learner::new(setup()).unwrap();
     let contents: Vec<Vec<u8>> = (0..3).map(|n| Content::Series(window(n)).encode()).collect();
     let samples: Vec<(SampleId, &[u8])> = (0..).map(SampleId).zip(contents.iter().map(Vec::as_slice)).collect();
-    let (shown, thumbnails) = Studio::new(&pool, Device::Cpu).scored(&presenter, &samples, 4).unwrap();
+    let (shown, looks) = Studio::new(&pool, Device::Cpu).scored(&presenter, &samples, 4).unwrap();
     let to_score = crate::learn::ToScore {
         ids: (0..3).map(|id| (SampleId(id), true)).collect(),
-        thumbnails,
+        looks,
         count: 4,
         shown,
     };
