@@ -15,6 +15,7 @@ use super::oip_binary::{InferRequest, input_of};
 use super::tei::must_answer;
 use crate::sample::Modality;
 use crate::serve::choice::{self, Answering};
+use crate::serve::given::Given;
 use crate::serve::problem::{Kind, Problem};
 use crate::serve::query::{signed, signed_by};
 use crate::serve::{AppState, StreamHandle, blocking, body, contents};
@@ -273,12 +274,13 @@ async fn answered(
     Ok(signed(&model, said(&model, name, id, rows, is_binary)))
 }
 
+/// What the request brings, sorted on a thread that may take its time.
 async fn sorted(
     handle: &Arc<StreamHandle>,
     model: &Answering,
     asked: InferRequest,
     items_max: usize,
-) -> Result<crate::serve::given::Given, Problem> {
+) -> Result<Given, Problem> {
     let stream = model.published().manifest.provenance.stream.clone();
     let modality = handle.modality;
     blocking(move || asked.given(&stream, modality, items_max)).await?
@@ -301,15 +303,14 @@ fn is_binary(asked: &InferRequest) -> Result<bool, Problem> {
     let of_all = asked.parameters.as_ref().is_some_and(|said| said.binary_data_output);
     match asked.outputs.0.as_slice() {
         [] => Ok(of_all),
-        [output] if output.name == OUTPUT => {
+        [output, ..] if output.name == OUTPUT => {
             let own = output.parameters.as_ref().and_then(|said| said.binary_data);
             Ok(own.unwrap_or(of_all))
         }
-        _ => Err(Problem::new(
-            Kind::Unprocessable,
-            "the request asks for other outputs than models have",
-        )
-        .hint(format!("ask for `{OUTPUT}`, once, or for none"))),
+        [other, ..] => {
+            let detail = format!("models have no output `{}`", other.name);
+            Err(Problem::new(Kind::Unprocessable, detail).hint(format!("ask for `{OUTPUT}`, or for none")))
+        }
     }
 }
 

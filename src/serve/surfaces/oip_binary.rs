@@ -26,10 +26,10 @@ pub(in crate::serve) struct InferRequest {
     /// `binary_data_output`: whether outputs come as bytes.
     pub(super) parameters: Option<RequestParameters>,
     /// One tensor: `texts` or `images` (BYTES), or `series` (FP32 or FP64).
-    inputs: Few<InferInput>,
+    inputs: Few<InferInput, 1>,
     /// `embedding`, or nothing.
     #[serde(default)]
-    pub(super) outputs: Few<InferOutput>,
+    pub(super) outputs: Few<InferOutput, 1>,
 }
 
 /// What is asked of the whole answer; other parameters are passed over.
@@ -46,7 +46,7 @@ struct InferInput {
     /// `texts`, `images` or `series`.
     name: String,
     /// `[n]` of texts and images; of series `[n, steps]`, or `[n, variables, steps]`.
-    shape: Few<usize>,
+    shape: Few<usize, 4>,
     /// BYTES, FP32 or FP64.
     datatype: String,
     /// `binary_data_size`: how many of the bytes after the JSON are this tensor's.
@@ -151,8 +151,7 @@ impl InferRequest {
             return Err(unprocessable(detail).hint("ask POST /api/v1/embed"));
         };
         let hint = format!("send one input: `{name}`, of {datatype}");
-        let mut inputs = self.inputs.0.into_iter();
-        let (Some(input), None) = (inputs.next(), inputs.next()) else {
+        let Some(input) = self.inputs.0.into_iter().next() else {
             return Err(unprocessable(format!("the stream {stream} takes one input")).hint(hint));
         };
         let takes = match modality {

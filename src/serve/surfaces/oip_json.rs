@@ -10,10 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{DeserializeSeed, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// Tensors of one request, and sides of one of them, at most: who sends more means another server.
-const FEW: usize = 8;
-
-/// Numbers of one request, at most: 256 series that are as long as any may be.
+/// Numbers of one tensor, at most: 256 series that are as long as any may be.
 const NUMBERS_MAX: usize = 1 << 23;
 
 /// A tensor's elements.
@@ -27,32 +24,32 @@ pub(super) enum Data {
     Raw(Bytes),
 }
 
-/// A list that is refused when it gets long.
+/// A list that is refused when it gets longer than `MAX`: who sends more means another server.
 #[derive(Clone, Debug)]
-pub(super) struct Few<T>(pub(super) Vec<T>);
+pub(super) struct Few<T, const MAX: usize>(pub(super) Vec<T>);
 
-impl<T> Default for Few<T> {
+impl<T, const MAX: usize> Default for Few<T, MAX> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Few<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List<T>(PhantomData<T>);
+        struct List<T, const MAX: usize>(PhantomData<T>);
 
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
-            type Value = Few<T>;
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
+            type Value = Few<T, MAX>;
 
             fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(to, "a list of at most {FEW}")
+                write!(to, "a list of at most {MAX}")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T, MAX>, A::Error> {
                 let mut few = Vec::new();
                 while let Some(element) = list.next_element()? {
-                    if few.len() == FEW {
-                        return Err(A::Error::invalid_length(FEW + 1, &self));
+                    if few.len() == MAX {
+                        return Err(A::Error::invalid_length(MAX + 1, &self));
                     }
                     few.push(element);
                 }
@@ -64,17 +61,17 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Few<T> {
+impl<T: JsonSchema, const MAX: usize> JsonSchema for Few<T, MAX> {
     fn inline_schema() -> bool {
         true
     }
 
     fn schema_name() -> Cow<'static, str> {
-        format!("Few_{}", T::schema_name()).into()
+        format!("Few_{}_{MAX}", T::schema_name()).into()
     }
 
     fn json_schema(types: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "array", "maxItems": FEW, "items": types.subschema_for::<T>() })
+        json_schema!({ "type": "array", "maxItems": MAX, "items": types.subschema_for::<T>() })
     }
 }
 

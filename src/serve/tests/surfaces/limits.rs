@@ -99,6 +99,24 @@ fn at_its_limit_the_daemon_says_so_in_each_protocol_and_answers_their_probes() {
 }
 
 #[test]
+fn a_path_tells_the_protocol_whether_or_not_it_has_a_route() {
+    let of = |method: &str, path: &str| Surface::of(&method.parse().unwrap(), path);
+    for (path, surface) in [
+        ("/v1/chat/completions", Surface::OpenAi),
+        ("/v1", Surface::OpenAi),
+        ("/embed", Surface::Tei),
+        ("/health", Surface::Tei),
+        ("/v2/", Surface::OpenInference),
+    ] {
+        assert_eq!(of("GET", path), Some(surface), "{path}");
+    }
+    for path in ["/", "/api/v1/embed", "/v10", "/livez", "*", "/embeddings"] {
+        assert_eq!(of("GET", path), None, "{path}");
+    }
+    assert_eq!(of("POST", "/"), Some(Surface::Tei));
+}
+
+#[test]
 fn pages_of_other_sites_are_refused_in_each_protocol() {
     let site = Site::new();
     for (path, _) in questions(0) {
