@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::Request;
-use axum::http::{Method, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
@@ -92,10 +92,12 @@ struct Body {
 }
 
 impl Body {
-    /// The body, unpacked where it is packed, within the bounds of one request and of all of them.
+    /// The body, unpacked where it is packed, within the bounds of one request and of all of them. What else is wrong with a
+    /// request is said after this: who is still sending would see a broken connection, and no refusal.
     async fn read(state: &AppState, request: Request) -> Result<Self, Problem> {
-        let packing = unpack::Packing::of(request.headers())?;
+        let packing = unpack::Packing::of(request.headers());
         let (bytes, permit, _) = body::bounded(state, request).await?;
+        let packing = packing?;
         let mut body = Self {
             bytes,
             room: vec![permit],
@@ -126,23 +128,29 @@ async fn read_json<T: DeserializeOwned + Send + 'static>(
     request: Request,
     path: &'static [&'static str],
 ) -> Result<(T, Vec<OwnedSemaphorePermit>), Problem> {
-    let kind = request.headers().get(header::CONTENT_TYPE);
-    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        let detail = match essence {
-            "" => "the body's type is not given".to_owned(),
-            other => format!("the body's type is `{other}`"),
-        };
-        return Err(Problem::new(Kind::UnsupportedType, detail).hint("send JSON, and `Content-Type: application/json`"));
-    }
+    let is_json = must_be_json(request.headers());
     let items_max = state.config.items_max;
     let body = Body::read(state, request).await?;
+    is_json?;
     body.made(move |bytes| {
         body::too_many(items_max, skim::texts(bytes, path))?;
         body::json(bytes)
     })
     .await
+}
+
+fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let detail = match essence {
+        "" => "the body's type is not given".to_owned(),
+        other => format!("the body's type is `{other}`"),
+    };
+    Err(Problem::new(Kind::UnsupportedType, detail).hint("send JSON, and `Content-Type: application/json`"))
 }
 
 /// How many tokens a model that reads texts makes of each, the special ones counted: one more than it sees where the text is

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use axum::body::Bytes;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{DeserializeSeed, Error, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Error, IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// Numbers of one tensor, at most: 256 series that are as long as any may be.
@@ -47,13 +47,16 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Few<T, MAX
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Few<T, MAX>, A::Error> {
                 let mut few = Vec::new();
-                while let Some(element) = list.next_element()? {
-                    if few.len() == MAX {
-                        return Err(A::Error::invalid_length(MAX + 1, &self));
+                while few.len() < MAX {
+                    match list.next_element()? {
+                        Some(element) => few.push(element),
+                        None => return Ok(Few(few)),
                     }
-                    few.push(element);
                 }
-                Ok(Few(few))
+                match list.next_element::<IgnoredAny>()? {
+                    Some(_) => Err(A::Error::invalid_length(MAX + 1, &self)),
+                    None => Ok(Few(few)),
+                }
             }
         }
 

@@ -104,10 +104,10 @@ struct Pooling {
 
 /// `POST /embed`, and `POST /`, to which some clients send the same.
 pub(in crate::serve) async fn embed(State(state): State<Arc<AppState>>, request: Request) -> Result<Response, Problem> {
-    let name = named(request.uri(), request.headers())?;
+    let name = named(request.uri(), request.headers());
     let (asked, _room) = super::read_json::<TeiEmbedRequest>(&state, request, &["inputs"]).await?;
     asked.must_be_possible()?;
-    let (handle, model) = chosen(&state, name).await?;
+    let (handle, model) = chosen(&state, name?).await?;
     super::openai::must_be_own(&model, asked.dimensions)?;
     let stream = &model.published().manifest.provenance.stream;
     let given = asked.inputs.given(stream, handle.modality, "inputs")?;
