@@ -22,7 +22,7 @@ pub use crate::learn::checkpoint_facts as checkpoint;
 pub use crate::registry::fuzzing::manifest;
 pub use crate::replay::fuzzing::{catalogue, segment};
 pub use crate::sample::fuzzing::{series, texts, transitions};
-pub use crate::serve::fuzzing::{picture_file, request};
+pub use crate::serve::fuzzing::{infer, picture_file, request};
 
 /// A JPEG.
 pub fn jpeg(bytes: &[u8]) {

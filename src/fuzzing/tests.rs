@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target. `tests/fuzz/targets` has a file for each.
-const TARGETS: [Target; 20] = [
+const TARGETS: [Target; 21] = [
     ("bmp", super::bmp),
     ("catalogue", super::catalogue),
     ("checkpoint", super::checkpoint),
     ("config", super::config),
     ("content", super::content),
     ("gif", super::gif),
+    ("infer", super::infer),
     ("jpeg", super::jpeg),
     ("jpeg_reduced", super::jpeg_reduced),
     ("manifest", super::manifest),

@@ -38,14 +38,21 @@ pub(super) struct PictureFile(pub(super) Vec<u8>);
 impl<'de> Deserialize<'de> for PictureFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl PictureFile {
+    /// Reads base64, with or without a data URL's head.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let base64 = match text.strip_prefix("data:") {
             Some(url) => url.split_once(";base64,").map_or(url, |(_, base64)| base64),
-            None => &text,
+            None => text,
         };
         BASE64
             .decode(base64.trim_ascii())
             .map(Self)
-            .map_err(|error| serde::de::Error::custom(format!("a picture is not base64: {error}")))
+            .map_err(|error| format!("a picture is not base64: {error}"))
     }
 }
 
@@ -139,7 +146,7 @@ impl Type {
 }
 
 /// The body's bytes, within the bounds of one request and of all of them.
-async fn bounded(
+pub(super) async fn bounded(
     state: &AppState,
     request: Request,
 ) -> Result<(Bytes, OwnedSemaphorePermit, Option<header::HeaderValue>), Problem> {
@@ -201,7 +208,8 @@ fn drain(mut body: BodyDataStream) {
     });
 }
 
-fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// A body as the JSON of its route.
+pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(bytes).map_err(|error| {
         Problem::new(
             Kind::MalformedRequest,

@@ -7,6 +7,7 @@ use super::problem::{Kind, Problem};
 use super::stream::{Older, Served};
 use super::{AppState, StreamHandle, blocking};
 use crate::ids::{Generation, StreamName};
+use crate::model::text::Tokenizer;
 use crate::model::{Curiosity, Embedder, Guess, Hole, ModelError};
 use crate::registry::Published;
 use crate::registry::layout::Alias;
@@ -73,6 +74,11 @@ impl Answering {
     /// Embeddings of samples, `[n, dim]`.
     pub(super) async fn embed(&self, inputs: Inputs) -> Result<Vec<f32>, Problem> {
         Ok(self.encoder().embed(inputs).await?)
+    }
+
+    /// What its texts are read with; None where it reads none.
+    pub(super) async fn tokenizer(&self) -> Result<Option<Tokenizer>, Problem> {
+        Ok(self.encoder().tokenizer().await?)
     }
 
     /// What the model expects at each `[MASK]` of a text, the likeliest `most` first.
@@ -195,8 +201,8 @@ pub(super) async fn model(
     state: &Arc<AppState>,
     name: Option<&str>,
 ) -> Result<(Arc<StreamHandle>, Answering), Problem> {
-    let (stream_name, version) = match name.map(|name| name.split_once('@').unwrap_or((name, "latest"))) {
-        Some((stream, version)) => (Some(stream), Version::parse(version)?),
+    let (stream_name, version) = match name {
+        Some(name) => parts(name).map(|(stream, version)| (Some(stream), version))?,
         None => (None, Version::Serving),
     };
     let (name, handle) = stream(state, stream_name)?;
@@ -231,6 +237,25 @@ pub(super) async fn model(
         }
     });
     Ok((handle, older.await??))
+}
+
+/// What is known of a generation of a stream, without its network. Waits for the registry.
+pub(super) fn published(handle: &StreamHandle, version: Version) -> Result<Published, Problem> {
+    let found = match version {
+        Version::Serving => handle.serving.current().map(|served| served.published.clone()),
+        Version::Alias(alias) => handle.registry.find(alias),
+        Version::Generation(generation) => {
+            let found = handle.registry.get(generation);
+            return found.ok_or_else(|| missing(handle, generation));
+        }
+    };
+    found.ok_or_else(|| Problem::new(Kind::NotFound, "no generation has this name yet"))
+}
+
+/// A model's name in parts: its stream, and which generation of it.
+pub(super) fn parts(name: &str) -> Result<(&str, Version), Problem> {
+    let (stream, version) = name.split_once('@').unwrap_or((name, "latest"));
+    Ok((stream, Version::parse(version)?))
 }
 
 /// What to say of a generation that is not kept.

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use tracing::{error, info};
 
 use super::follow::Follower;
 use crate::limits::{ENCODE_PASS_PIXELS_MAX, ENCODE_QUEUE_MAX};
+use crate::model::text::Tokenizer;
 use crate::model::{Embedder, ModelError};
 use crate::sample::Content;
 use crate::torch;
@@ -64,6 +65,8 @@ pub enum WorkError {
 pub struct Encoder {
     jobs: Sender<Work>,
     failure: Arc<Mutex<Option<String>>>,
+    /// The network's vocabulary, once it was asked for; None where it has none.
+    tokenizer: OnceLock<Option<Tokenizer>>,
 }
 
 /// What an encoder's thread is made of.
@@ -133,7 +136,15 @@ impl Encoder {
         let thread = std::thread::Builder::new()
             .name(setup.name)
             .spawn(move || worker.run())?;
-        Ok((Self { jobs, failure }, thread))
+        let tokenizer = OnceLock::new();
+        Ok((
+            Self {
+                jobs,
+                failure,
+                tokenizer,
+            },
+            thread,
+        ))
     }
 
     /// Embeddings of these samples, `[contents.len(), dim]`, each of unit length. Dropping the future takes the query back.
@@ -154,6 +165,15 @@ impl Encoder {
         let question: Question = Box::new(move |network| said(reply, network, asks));
         self.hand_in(Work::Ask(question))?;
         answer.await.unwrap_or_else(|_| Err(self.lost()))
+    }
+
+    /// What the network's texts are read with; None where it reads none.
+    pub async fn tokenizer(&self) -> Result<Option<Tokenizer>, EncodeError> {
+        if let Some(known) = self.tokenizer.get() {
+            return Ok(known.clone());
+        }
+        let asked = self.ask(|network| Ok(Some(network.tokenizer().cloned()))).await?;
+        Ok(self.tokenizer.get_or_init(|| asked).clone())
     }
 
     fn hand_in(&self, work: Work) -> Result<(), EncodeError> {

@@ -7,14 +7,18 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, header};
 use base64::Engine;
+use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
 use super::body::PictureFile;
 use super::choice::Version;
 use super::problem::{Kind, Problem};
+use super::surfaces::Surface;
+use super::surfaces::oip_binary::InferRequest;
 use super::{AppState, router};
 use crate::config::ServerConfig;
+use crate::sample::Modality;
 use crate::status::Status;
 
 /// Bytes of a request's body; small, so that a fuzzer meets the bound.
@@ -93,6 +97,7 @@ fn parse(bytes: &[u8]) -> Option<Request<Body>> {
 /// Asks, and looks whether the answer is one of curiod's.
 async fn answered(state: &Arc<AppState>, request: Request<Body>) {
     let asked = format!("{request:?}");
+    let surface = Surface::of(request.method(), request.uri().path());
     let Ok(answer) = router(Arc::clone(state)).oneshot(request).await;
     let (head, body) = answer.into_parts();
     let Ok(body) = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await else {
@@ -102,6 +107,17 @@ async fn answered(state: &Arc<AppState>, request: Request<Body>) {
         assert!(head.headers.contains_key(&name), "the answer to {asked} has no {name}");
     }
     if head.status.as_u16() < 400 || body.is_empty() || body.starts_with(br#"{"status":"#) {
+        return;
+    }
+    assert!(head.status != 500, "{asked} is answered 500 and {body:?}");
+    if let Some(surface) = surface {
+        assert!(
+            is_refusal(surface, &body),
+            "{asked} is answered {} and {body:?}",
+            head.status
+        );
+        let kind = head.headers.get(header::CONTENT_TYPE);
+        assert!(kind.is_some_and(|kind| kind == "application/json"));
         return;
     }
     let Ok(problem) = serde_json::from_slice::<Problem>(&body) else {
@@ -115,12 +131,51 @@ async fn answered(state: &Arc<AppState>, request: Request<Body>) {
         panic!("{asked} is answered {problem:?}");
     };
     assert!(head.status == status && problem.status == status && problem.title == title);
-    assert!(
-        status != 500 && !problem.detail.is_empty(),
-        "{asked} is answered {problem:?}"
-    );
+    assert!(!problem.detail.is_empty(), "{asked} is answered {problem:?}");
     let kind = head.headers.get(header::CONTENT_TYPE);
     assert!(kind.is_some_and(|kind| kind == "application/problem+json"));
+}
+
+/// Whether these bytes are a refusal as the protocol's clients know it.
+fn is_refusal(surface: Surface, body: &[u8]) -> bool {
+    let Ok(json) = serde_json::from_slice::<Value>(body) else {
+        return false;
+    };
+    let says = |text: &Value| text.as_str().is_some_and(|text| !text.is_empty());
+    match surface {
+        Surface::OpenAi => says(&json["error"]["message"]) && says(&json["error"]["type"]),
+        Surface::Tei => says(&json["error"]) && says(&json["error_type"]),
+        Surface::OpenInference => says(&json["error"]),
+    }
+}
+
+/// A request of the Open Inference Protocol after two bytes that say how long its JSON is; all ones: it is all JSON.
+pub fn infer(bytes: &[u8]) {
+    const ITEMS_MAX: usize = 16;
+    let Some((told, body)) = bytes.split_first_chunk() else {
+        return;
+    };
+    let json_bytes = Some(usize::from(u16::from_be_bytes(*told))).filter(|told| *told != usize::from(u16::MAX));
+    let body = Bytes::copy_from_slice(body);
+    let Ok(request) = InferRequest::read(&body, json_bytes, ITEMS_MAX) else {
+        return;
+    };
+    let Ok(stream) = "stream".parse() else {
+        panic!("it is a stream's name");
+    };
+    for modality in [Modality::Text, Modality::Image, Modality::Series, Modality::Transition] {
+        let Ok(given) = request.clone().given(&stream, modality, ITEMS_MAX) else {
+            continue;
+        };
+        assert!((1..=ITEMS_MAX).contains(&given.len()), "{given:?}");
+        let files: usize = given.files.iter().map(|file| file.0.len()).sum();
+        // A number takes eight bytes, and has at least two in JSON and four in binary.
+        assert!(
+            files + given.bytes() <= 4 * body.len(),
+            "{given:?} of {} bytes",
+            body.len()
+        );
+    }
 }
 
 /// A picture's file comes out of JSON as it went in, with and without the head of a data URL.

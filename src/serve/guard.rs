@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::AppState;
 use super::problem::{Kind, Problem};
+use super::surfaces::Surface;
 
 /// Headers of every answer: nothing of it may be framed, sniffed, or shown inside another site; pages load only what
 /// comes from here. CORS headers are absent: pages of other sites can not read an answer.
@@ -27,10 +28,21 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
+/// What must answer when everything else is at its limit.
+const PROBES: [&str; 6] = [
+    "/livez",
+    "/readyz",
+    "/metrics",
+    "/health",
+    "/v2/health/live",
+    "/v2/health/ready",
+];
+
 /// The outermost layer: measures, bounds, guards.
 pub(super) async fn guard(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = request.method().clone();
+    let surface = Surface::of(&method, request.uri().path());
     // A path is a label only where it is a route's: anything else would be as many labels as there are typing errors.
     let route = request
         .extensions()
@@ -43,6 +55,9 @@ pub(super) async fn guard(State(state): State<Arc<AppState>>, request: Request, 
     // What axum itself says of a path that is no text.
     if response.status() == StatusCode::BAD_REQUEST && !is_problem(&response) {
         response = Problem::new(Kind::MalformedRequest, "the path can not be read").into_response();
+    }
+    if let Some(surface) = surface {
+        surface.say(&mut response);
     }
     let took = started.elapsed();
     let status = response.status().as_u16();
@@ -63,8 +78,7 @@ fn is_problem(response: &Response) -> bool {
 }
 
 async fn admit(state: &AppState, request: Request, next: Next) -> Response {
-    // Probes and metrics must answer when everything else is at its limit.
-    let is_probe = matches!(request.uri().path(), "/livez" | "/readyz" | "/metrics");
+    let is_probe = PROBES.contains(&request.uri().path());
     let _permit = match state.requests.try_acquire() {
         Ok(permit) => Some(permit),
         Err(_) if is_probe => None,

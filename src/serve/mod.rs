@@ -1,7 +1,7 @@
 //! Serving: queries over HTTP about the published models.
 //! Invariants: the model and the index that answer one query are of one space; no handler waits for a tensor or the
 //! disk on an async thread; every error is `application/problem+json`
-//! (`/readyz` says how far the daemon is, ready or not).
+//! (`/readyz` says how far the daemon is, ready or not), or in the shape of the other protocol whose route was asked.
 
 mod answers;
 mod body;
@@ -30,6 +30,7 @@ mod read;
 mod sample_content;
 mod skim;
 mod stream;
+mod surfaces;
 #[cfg(test)]
 mod tests;
 
@@ -155,8 +156,8 @@ type Route = (&'static str, &'static [&'static str], MethodRouter<Arc<AppState>>
 /// Every route: its path, its methods (for its description), its handlers. The one list that the router and the test of
 /// the API's description read.
 fn routes() -> Vec<Route> {
-    vec![
-        ("/", &["get"], get(dashboard::page)),
+    let own: Vec<Route> = vec![
+        ("/", &["get", "post"], get(dashboard::page).post(surfaces::tei_embed)),
         ("/dashboard/{script}", &["get"], get(dashboard::script)),
         ("/dashboard.css", &["get"], get(dashboard::style)),
         ("/livez", &["get"], get(read::livez)),
@@ -182,7 +183,8 @@ fn routes() -> Vec<Route> {
         ("/api/v1/novelty/series", &["post"], post(over_time::novelty)),
         ("/api/v1/inpaint", &["post"], post(inpaint::inpaint)),
         ("/api/v1/fill", &["post"], post(fill::fill)),
-    ]
+    ];
+    own.into_iter().chain(surfaces::routes()).collect()
 }
 
 /// The routes behind their guards.

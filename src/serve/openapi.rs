@@ -15,10 +15,11 @@ use super::problem::{Kind, Problem};
 use super::quarantine::QuarantineRequest;
 use super::query::{EmbedRequest, Embeddings, Hits, Novelties, NoveltyRequest, SearchRequest};
 use super::sample_content::SampleContent;
+use super::surfaces;
 use crate::status::Status;
 
 /// Problems that every route may answer with: they come from what stands before the routes.
-const ALWAYS: [Kind; 6] = [
+pub(super) const ALWAYS: [Kind; 6] = [
     Kind::MalformedRequest,
     Kind::ForeignOrigin,
     Kind::MisdirectedRequest,
@@ -28,7 +29,7 @@ const ALWAYS: [Kind; 6] = [
 ];
 
 /// Problems of the routes that are asked about pictures.
-const ASKED: [Kind; 8] = [
+pub(super) const ASKED: [Kind; 8] = [
     Kind::NotFound,
     Kind::Gone,
     Kind::TooLarge,
@@ -301,6 +302,15 @@ fn paths(types: &mut SchemaGenerator) -> Value {
             &problems,
         ),
     );
+    for (path, item) in surfaces::paths(types) {
+        match (paths.get_mut(&path), item) {
+            // `/` is the dashboard's, and of one of their clients too.
+            (Some(Value::Object(known)), Value::Object(item)) => known.extend(item),
+            (_, item) => {
+                paths.insert(path, item);
+            }
+        }
+    }
     Value::Object(paths)
 }
 
@@ -344,7 +354,7 @@ fn asked_for<Request: JsonSchema>(
     } })
 }
 
-fn content<T: JsonSchema>(types: &mut SchemaGenerator) -> Value {
+pub(super) fn content<T: JsonSchema>(types: &mut SchemaGenerator) -> Value {
     json!({ "application/json": { "schema": types.subschema_for::<T>() } })
 }
 
@@ -377,11 +387,11 @@ fn responses(types: &mut SchemaGenerator, answer: Value, problems: &[Kind]) -> V
     Value::Object(responses)
 }
 
-fn parameter(place: &str, name: &str, description: &str, schema: Value) -> Value {
+pub(super) fn parameter(place: &str, name: &str, description: &str, schema: Value) -> Value {
     json!({ "in": place, "name": name, "description": description, "required": place == "path", "schema": schema })
 }
 
-fn operation_id(method: &str, path: &str) -> String {
+pub(super) fn operation_id(method: &str, path: &str) -> String {
     let words = path.split(['/', '{', '}', '.']).filter(|word| !word.is_empty());
     [method].into_iter().chain(words).collect::<Vec<_>>().join("_")
 }

@@ -144,6 +144,12 @@ impl Problem {
         self
     }
 
+    /// Its kind; None where a program of another version named it.
+    pub fn known_kind(&self) -> Option<Kind> {
+        let name = self.kind.strip_prefix("urn:curiod:problem:")?;
+        Kind::ALL.into_iter().find(|kind| kind.describe().0 == name)
+    }
+
     /// May succeed after this many seconds.
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds);
@@ -164,6 +170,8 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        // For whoever says it in the words of another protocol.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -21,6 +21,7 @@ use super::{AppState, StreamHandle, blocking};
 use crate::ids::{Generation, SampleId, Space};
 use crate::limits::SEARCH_HITS_MAX;
 use crate::model::Curiosity;
+use crate::registry::Published;
 use crate::sample::Modality;
 
 /// Hits searched beyond those asked for, to stand in for samples evicted a moment ago.
@@ -417,8 +418,12 @@ fn find_most_novel(index: &super::index::Index, asked: usize) -> Found {
 
 /// Says in headers which model answered.
 pub(super) fn signed(model: &Answering, answer: impl IntoResponse) -> Response {
+    signed_by(model.published(), answer)
+}
+
+/// Says in headers which generation an answer is of.
+pub(super) fn signed_by(published: &Published, answer: impl IntoResponse) -> Response {
     let mut response = answer.into_response();
-    let published = model.published();
     let headers = response.headers_mut();
     headers.insert(
         HeaderName::from_static("curiod-generation"),

@@ -112,21 +112,8 @@ pub(super) async fn model(
 ) -> Result<Response, Problem> {
     let (_, handle) = choice::stream(&state, Some(&stream))?;
     let version = Version::parse(&version)?;
-    let manifest = blocking(move || {
-        let served = || handle.serving.current().map(|served| served.published.clone());
-        let found = match version {
-            Version::Serving => served(),
-            Version::Alias(alias) => handle.registry.find(alias),
-            Version::Generation(generation) => {
-                return handle
-                    .registry
-                    .get(generation)
-                    .ok_or_else(|| choice::missing(&handle, generation));
-            }
-        };
-        found.ok_or_else(|| Problem::new(Kind::NotFound, "no generation has this name yet"))
-    });
-    Ok(Json(&*manifest.await??.manifest).into_response())
+    let published = blocking(move || choice::published(&handle, version)).await??;
+    Ok(Json(&*published.manifest).into_response())
 }
 
 /// The sample that a request names.

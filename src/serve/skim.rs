@@ -14,6 +14,99 @@ pub(super) fn items(json: &[u8], lists: &[&str]) -> usize {
     Body(lists).deserialize(&mut reader).unwrap_or(0)
 }
 
+/// How many texts there are below a path of keys, at whatever depth of lists; of a list up to its first element that is neither
+/// text nor list, where who reads it stops too.
+pub(super) fn texts(json: &[u8], path: &[&str]) -> usize {
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    let mut count = 0;
+    // What is no JSON is refused by who reads it.
+    let _ = Below {
+        path,
+        count: &mut count,
+    }
+    .deserialize(&mut reader);
+    count
+}
+
+/// Counts texts below a path; whether what it was shown may be counted on from.
+struct Below<'a> {
+    path: &'a [&'a str],
+    count: &'a mut usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Below<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Below<'_> {
+    type Value = bool;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("JSON")
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<bool, E> {
+        *self.count += usize::from(self.path.is_empty());
+        Ok(true)
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<bool, A::Error> {
+        let Self { path, count } = self;
+        while let Some(goes_on) = list.next_element_seed(Below {
+            path,
+            count: &mut *count,
+        })? {
+            if !goes_on {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+            }
+        }
+        Ok(true)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let Self { path, count } = self;
+        let (own, below) = path.split_first().unzip();
+        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+            match below {
+                Some(path) if own == Some(&key.as_ref()) => {
+                    map.next_value_seed(Below {
+                        path,
+                        count: &mut *count,
+                    })?;
+                }
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(!path.is_empty())
+    }
+}
+
 /// Counts the elements of some lists of an object.
 struct Body<'a>(&'a [&'a str]);
 
@@ -78,7 +171,7 @@ impl<'de> Deserialize<'de> for Length {
 
 #[cfg(test)]
 mod tests {
-    use super::items;
+    use super::{items, texts};
 
     #[test]
     fn the_elements_of_the_named_lists_are_counted() {
@@ -86,6 +179,25 @@ mod tests {
         assert_eq!(items(json, &["texts", "series"]), 5);
         assert_eq!(items(json, &["images"]), 0);
         assert_eq!(items(json, &[]), 0);
+    }
+
+    #[test]
+    fn texts_below_a_path_are_counted_up_to_what_is_none() {
+        for (json, count) in [
+            (r#"{"input": "a", "model": "b"}"#, 1),
+            (r#"{"model": "b", "input": ["a", "b", "c"]}"#, 3),
+            (r#"{"input": [["a"], ["b", "c"]]}"#, 3),
+            (r#"{"input": ["a", "b", 1, "c"]}"#, 2),
+            (r#"{"input": [1, "a"]}"#, 0),
+            (r#"{"input": {"input": ["a"]}}"#, 0),
+            (r#"{"input": ["a", "b""#, 2),
+            ("[]", 0),
+        ] {
+            assert_eq!(texts(json.as_bytes(), &["input"]), count, "{json}");
+        }
+        let tensors =
+            br#"{"inputs": [{"name": "x", "data": ["a", ["b"]]}, {"data": ["c"]}], "outputs": [{"data": ["d"]}]}"#;
+        assert_eq!(texts(tensors, &["inputs", "data"]), 3);
     }
 
     #[test]

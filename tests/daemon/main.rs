@@ -10,6 +10,7 @@ mod administrator;
 mod architecture;
 mod backtest;
 mod bad_input;
+mod clients;
 mod damage;
 mod faults;
 mod harness;

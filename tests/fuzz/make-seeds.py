@@ -224,3 +224,35 @@ for target, name, head, text in [
     ("transitions", "gzip", 7, gzip.compress(LINES.encode(), mtime=0)),
 ]:
     write(target, name, bytes([head]), text if isinstance(text, bytes) else text.encode())
+
+# Requests of the Open Inference Protocol: how long the JSON is, the JSON, the tensors' bytes.
+WORDS = b"".join(struct.pack("<I", len(word)) + word for word in [b"one", b"", b"two words"])
+SERIES = struct.pack("<6f", 1, 2, float("nan"), 4, 5, 6)
+
+
+def tensor(name, datatype, shape, size=None, **more):
+    return {"name": name, "datatype": datatype, "shape": shape, **({} if size is None else {"parameters": {"binary_data_size": size}}), **more}
+
+
+def request(name, *inputs, raw=b"", told=None, **more):
+    text = json.dumps({"inputs": inputs, **more}).encode()
+    length = told if told is not None else len(text) if raw else 0xFFFF
+    write("infer", name, struct.pack(">H", length), text, raw)
+
+
+request("texts", tensor("texts", "BYTES", [3], len(WORDS)), raw=WORDS, parameters={"binary_data_output": True})
+request("texts-json", tensor("texts", "BYTES", [2, 1], data=[["one"], ["two"]]), id="7", outputs=[{"name": "embedding", "parameters": {"binary_data": False}}])
+request("images-json", tensor("images", "BYTES", [1], data=["data:image/png;base64,iVBORw0KGgo="]))
+request("images", tensor("images", "BYTES", [1], 12), raw=struct.pack("<I", 8) + b"\x89PNG\r\n\x1a\n")
+request("series", tensor("series", "FP32", [1, 2, 3], len(SERIES)), raw=SERIES)
+request("series-double", tensor("series", "FP64", [1, 3], 24), raw=struct.pack("<3d", 1, 2, 3))
+request("series-json", tensor("series", "FP32", [1, 2, 2], data=[[1, None], [2.5, -3]]))
+request("size-too-large", tensor("texts", "BYTES", [3], len(WORDS) + 1), raw=WORDS)
+request("size-too-small", tensor("texts", "BYTES", [3], len(WORDS) - 1), raw=WORDS)
+request("size-huge", tensor("texts", "BYTES", [3], 2**64 - 1), raw=WORDS)
+request("shape-huge", tensor("series", "FP32", [2**63, 2, 2], len(SERIES)), raw=SERIES)
+request("shape-empty", tensor("series", "FP32", [2**40, 0], 0))
+request("length-beyond", tensor("texts", "BYTES", [1], 8), raw=struct.pack("<I", 2**32 - 1) + b"abcd")
+request("json-too-long", tensor("texts", "BYTES", [3], len(WORDS)), raw=WORDS, told=0x7FFF)
+request("two-inputs", tensor("texts", "BYTES", [1], 7), tensor("texts", "BYTES", [1], 12), raw=WORDS[:7] + WORDS[11:])
+request("not-utf8", tensor("texts", "BYTES", [1], 6), raw=struct.pack("<I", 2) + b"\xff\xfe")

@@ -133,6 +133,11 @@ impl Embedder {
         self.spec.dim() as usize
     }
 
+    /// What texts are read with; None where the network reads none.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
     /// Whether this sample is of the network's modality.
     pub fn takes(&self, sample: &Content) -> bool {
         sample.modality() == self.spec.modality()

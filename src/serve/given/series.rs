@@ -23,6 +23,12 @@ pub(in crate::serve) struct GivenSeries {
 }
 
 impl GivenSeries {
+    /// Variables of equally many steps, one after the other.
+    pub(in crate::serve) fn of_variables(numbers: Vec<f64>, variables: usize) -> Self {
+        let steps = vec![numbers.len() / variables.max(1); variables];
+        Self { numbers, steps }
+    }
+
     /// Numbers of all variables together.
     pub(in crate::serve) fn numbers(&self) -> usize {
         self.numbers.len()

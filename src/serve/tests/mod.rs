@@ -4,3 +4,4 @@ mod bounds;
 mod encoder;
 mod queries;
 mod site;
+mod surfaces;
