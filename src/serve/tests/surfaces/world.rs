@@ -82,6 +82,7 @@ impl Stream {
             registry: Arc::clone(&registry),
             device: Device::Cpu,
             threads: 1,
+            bf16: false,
             on_serving: Box::new(|_| {}),
         }));
         let mut streams = (*site.state.streams.load_full()).clone();
