@@ -38,6 +38,7 @@ pub(crate) fn run(flags: &Flags, data: &Path) {
         let settings = [
             "learning.batch=32",
             "learning.warmup_steps=50",
+            "learning.learning_rate=0.004",
             "replay.draws_per_sample=1000",
             "replay.draws_per_sample_min=1000",
         ];

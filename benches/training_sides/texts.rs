@@ -14,7 +14,6 @@ use curiod::torch::Device;
 use serde_json::json;
 
 use super::{THREADS, config};
-use crate::turns;
 
 /// Passages of a step; each is shown as two rows.
 pub(crate) const PASSAGES: usize = 32;

@@ -130,4 +130,4 @@ fn name_lies(name: &Path, why: Rejection) -> Rejection {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

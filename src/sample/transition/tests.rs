@@ -6,6 +6,8 @@ mod shared_data;
 
 use std::io::Write;
 
+pub(crate) use shared_data::recorded;
+
 use super::*;
 use crate::sample::Action;
 

@@ -115,3 +115,10 @@ fn bad_files_end_in_the_verdict_that_a_stream_of_transitions_owes_them() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// The transitions of a recording; None where it is not there.
+pub(crate) fn recorded(name: &str) -> Option<Vec<Transition>> {
+    let path = data()?.join("transitions").join(name);
+    let bytes = std::fs::read(&path).unwrap();
+    Some(cut(&path, &bytes, &TransitionLimits::default()).unwrap().transitions)
+}
