@@ -183,6 +183,10 @@ pub(super) fn stream(state: &AppState, name: Option<&str>) -> Result<(StreamName
     let found = match name {
         Some(name) => streams.iter().find(|(known, _)| known.as_str() == name),
         None if streams.len() == 1 => streams.iter().next(),
+        None if streams.is_empty() => {
+            let detail = "no stream is running yet, or none any more";
+            return Err(Problem::new(Kind::NotReady, detail).retry_after(1));
+        }
         None => {
             let detail = format!("there are several streams ({}), and the request names none", names());
             return Err(Problem::new(Kind::Unprocessable, detail).hint("name the stream"));

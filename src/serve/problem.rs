@@ -100,7 +100,7 @@ impl Kind {
             Self::UnknownRoute => ("unknown-route", 404, "There is no such route"),
             Self::NotFound => ("not-found", 404, "There is no such thing"),
             Self::MethodNotAllowed => ("method-not-allowed", 405, "The route has no such method"),
-            Self::NoDecoder => ("no-decoder", 409, "The model can not paint"),
+            Self::NoDecoder => ("no-decoder", 409, "The model fills nothing in"),
             Self::Gone => ("gone", 410, "It is here no more"),
             Self::TooLarge => ("too-large", 413, "The request is too large"),
             Self::UnsupportedType => ("unsupported-type", 415, "The route does not take this type of body"),
