@@ -170,6 +170,11 @@ impl StreamServing {
         Ok(Some(asked))
     }
 
+    /// Whether the costly operations of its networks run in bfloat16.
+    pub fn is_bf16(&self) -> bool {
+        self.inner.setup.bf16
+    }
+
     /// The serving in numbers.
     pub fn state(&self) -> ServingState {
         let current = self.current();

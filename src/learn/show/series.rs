@@ -1,8 +1,8 @@
 //! Windows of series: rows of patches, some of them hidden, for a step, a score or an anchor.
 //! Invariant: what is hidden is a function of the window's size and of (seed, step, place), or of the sample's id alone.
 //!
-//! Two views of a window are crops of it that overlap by half of the shorter one or more. In each up to two fifths of the
-//! patches are hidden: some at the end, which is forecasting; or two fifths, the same ones of all variables, which only the past and the future tell
+//! Two views of a window are crops of it that overlap by half of the shorter one or more. In each two fifths of the patches are
+//! hidden: those of the end, which is forecasting; or the same ones of all variables, which only the past and the future tell
 //! of; or others of each variable, which the other variables tell of too.
 
 use std::ops::Range;
@@ -30,9 +30,8 @@ const CROP_MIN: f64 = 0.6;
 /// The share of a view's patches that is hidden.
 const HIDE: f64 = 0.4;
 
-/// How often patches at the end are hidden: one, up to as many as anywhere, for what is asked for is the near end as often as the
-/// far one.
-const FORECAST: f64 = 0.5;
+/// How often the patches at the end are those.
+const FORECAST: f64 = 0.25;
 
 /// How often, of the other views, all variables hide the same patches.
 const ALIKE: f64 = 0.5;
@@ -88,7 +87,7 @@ impl Series {
                 let grid = Grid::of(window, &self.spec);
                 let mut rng = rng::for_step(SCORE_SEED, id.0, view as u64);
                 let hidden = match view {
-                    0 => the_end(grid, share(grid.patches)),
+                    0 => the_end(grid),
                     1 => anywhere(grid, &mut rng),
                     _ => Vec::new(),
                 };
@@ -114,7 +113,7 @@ impl Series {
                 let crop = crop(window, patches, &span, self.spec.patch_steps as usize);
                 let grid = Grid::of(&crop, &self.spec);
                 let hidden = match rng::unit(rng) < FORECAST {
-                    true => the_end(grid, 1 + rng::below(rng, share(grid.patches).max(1))),
+                    true => the_end(grid),
                     false => anywhere(grid, rng),
                 };
                 rows.push(self.row(&crop, grid, &hidden));
@@ -164,9 +163,9 @@ fn share(patches: usize) -> usize {
         .min(patches.saturating_sub(1))
 }
 
-/// So many patches at the end of every variable, never all.
-fn the_end(grid: Grid, patches: usize) -> Vec<bool> {
-    let first = grid.patches - patches.min(share(grid.patches));
+/// The patches at the end of every variable.
+fn the_end(grid: Grid) -> Vec<bool> {
+    let first = grid.patches - share(grid.patches);
     (0..grid.channels * grid.patches)
         .map(|at| at % grid.patches >= first)
         .collect()

@@ -176,7 +176,7 @@ async fn tokens(model: &Answering, inputs: Inputs) -> Result<(Vec<usize>, Inputs
     .await?
 }
 
-/// What a text may be long, in tokens, and pictures that are none.
+/// Tokens that the model sees of a text; None where it reads none.
 fn tokens_max(model: &Answering) -> Option<usize> {
     match model.published().manifest.provenance.encoder {
         EncoderSpec::Text(spec) => Some(spec.tokens_max as usize),

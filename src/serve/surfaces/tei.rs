@@ -67,7 +67,7 @@ pub(super) struct TeiInfo {
     /// The space of its vectors, which its weights make.
     #[schemars(with = "String")]
     model_sha: Space,
-    /// `float32`.
+    /// What its costly operations are in: `float32` or `bfloat16` (`server.precision`). Vectors are float32.
     model_dtype: &'static str,
     /// That it embeds, and how.
     model_type: TeiModelType,
@@ -175,7 +175,11 @@ pub(super) async fn info(State(state): State<Arc<AppState>>, request: Request) -
     let answer = TeiInfo {
         model_id: format!("{stream}@{}", published.generation),
         model_sha: published.space.clone(),
-        model_dtype: "float32",
+        model_dtype: if handle.serving.is_bf16() {
+            "bfloat16"
+        } else {
+            "float32"
+        },
         model_type: TeiModelType {
             embedding: Pooling { pooling: "mean" },
         },

@@ -115,7 +115,7 @@ fn crops_show_most_of_a_window_and_have_half_of_the_shorter_one_in_common() {
 }
 
 #[test]
-fn up_to_two_fifths_are_hidden_at_the_end_or_as_many_of_all_variables_alike_or_of_each_apart() {
+fn two_fifths_are_hidden_at_the_end_or_of_all_variables_alike_or_of_each_apart() {
     let grid = Grid {
         channels: 3,
         patches: 10,
@@ -124,9 +124,7 @@ fn up_to_two_fifths_are_hidden_at_the_end_or_as_many_of_all_variables_alike_or_o
         let each = hidden.chunks(10).map(|own| (0..10).filter(|at| own[*at]).collect());
         each.collect()
     };
-    assert_eq!(of(&the_end(grid, 4)), vec![vec![6, 7, 8, 9]; 3]);
-    assert_eq!(of(&the_end(grid, 1)), vec![vec![9]; 3]);
-    assert_eq!(the_end(grid, 9), the_end(grid, 4));
+    assert_eq!(of(&the_end(grid)), vec![vec![6, 7, 8, 9]; 3]);
     let drawn: Vec<_> = (0..100)
         .map(|seed| of(&anywhere(grid, &mut rng::for_step(seed, 0, 0))))
         .collect();
