@@ -220,14 +220,14 @@ fn series_plot(file: &Path, steps: &[Value]) -> Result<String, Failure> {
             y: axis("value", Unit::Number),
             lines: values.collect(),
             marks: Some(Marks {
-                name: "novel",
+                name: "alarm",
                 at: marked.map(place).collect(),
             }),
         },
         Panel {
             y: axis("evidence (decades of chance)", Unit::Number),
             lines: vec![Line {
-                name: "novelty",
+                name: "evidence",
                 points: points(&|step| float(&step["evidence"])),
             }],
             marks: None,

@@ -2,7 +2,7 @@
 
 import { api } from './api.js';
 import { byId, bytes, count, decimals, el, pathOf, plural, setText, timeOf, visible } from './elements.js';
-import { page } from './page.js';
+import { modalityOf, page } from './page.js';
 
 const QUARANTINE_ROWS_MAX = 50;
 const GENERATION_ROWS = 8;
@@ -39,7 +39,10 @@ function generationRow({ generation, step, at, said, retrieval, serving, aliases
   const name = generation === null
     ? el('span', { class: 'name rejected' }, 'not published')
     : el('span', { class: 'name' }, `Generation ${count(generation)}`, ...tags.map((tag) => el('span', { class: 'tag' }, visible(tag))));
-  const recall = typeof retrieval === 'number' ? el('span', { class: 'aside', title: 'Exam: share of views that find their picture\u2019s other view first' }, `R@1 ${decimals(retrieval, 3)}`) : el('span');
+  const [measure, meaning] = modalityOf(page.chosen) === 'transition'
+    ? ['actions', 'Exam: share of actions that are told from the states before and after']
+    : ['R@1', 'Exam: share of views that find their sample\u2019s other view first'];
+  const recall = typeof retrieval === 'number' ? el('span', { class: 'aside', title: meaning }, `${measure} ${decimals(retrieval, 3)}`) : el('span');
   return el('li', {}, name, el('span', { class: 'aside' }, `step ${count(step)}`), recall, timeOf(at), el('span', { class: 'said' }, visible(said)));
 }
 

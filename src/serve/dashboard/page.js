@@ -6,6 +6,9 @@ import { byId, setText } from './elements.js';
 /** The last answer of GET status, and the name of the stream that is shown. */
 export const page = { status: null, chosen: null };
 
+/** The kind of a stream's data; undefined before the first answer. */
+export const modalityOf = (stream) => page.status?.streams.find(({ name }) => name === stream)?.modality;
+
 const parts = new Map();
 
 /** Asks again for a part of the page when `signature` says that it changed, but not within `gap` of the last time. */

@@ -2,7 +2,7 @@
 
 import { Problem, api, patiently, pictureUrl, post, sampleContent } from './api.js';
 import { baseName, byId, clockTime, count, decimals, el, pathOf, plural, setState, setText, visible } from './elements.js';
-import { page } from './page.js';
+import { modalityOf, page } from './page.js';
 
 const SHEET_PICTURES = 12;
 
@@ -48,15 +48,16 @@ function drawnSeries(series) {
 
 /** One picture of a sheet: a button that asks for its neighbours. */
 function makePicture(stream, { id, path, words }) {
-  const picture = el('img', { src: pictureUrl(stream, id), alt: '', loading: 'lazy', decoding: 'async', draggable: false, width: 84, height: 84 });
+  const isPicture = modalityOf(stream) === 'image';
+  const picture = isPicture
+    ? el('img', { src: pictureUrl(stream, id), alt: '', loading: 'lazy', decoding: 'async', draggable: false, width: 84, height: 84 })
+    : el('span', { class: 'said' });
   const caption = el('span', { class: 'caption' }, words ? el('b', {}, words) : null, el('span', { class: 'path' }, visible(baseName(path))));
   const button = el('button', { type: 'button', title: `${visible(path)} (sample ${id})` }, picture, caption);
   button.setAttribute('aria-label', [`Neighbours of ${visible(path)}`, words].filter(Boolean).join(', '));
-  // What is no picture is something else, or gone.
-  picture.addEventListener('error', async () => {
-    const content = await sampleContent(stream, id).catch(() => null);
-    picture.replaceWith(content === null ? el('span', { class: 'gone' }, 'gone') : drawn(content));
-  });
+  const gone = () => el('span', { class: 'gone' }, 'gone');
+  if (isPicture) picture.addEventListener('error', () => picture.replaceWith(gone()));
+  else sampleContent(stream, id).then(drawn, gone).then((shown) => picture.replaceWith(shown));
   button.addEventListener('click', () => searchSample(stream, id, path));
   return el('li', { 'data-sample': `${stream}/${id}` }, button);
 }
@@ -170,10 +171,11 @@ function showQuery(name, preview) {
   byId('query-name').replaceChildren(pathOf(name));
 }
 
-/** What can be asked about: a picture, or a text. */
+/** What can be asked about: a picture, a text, or a sample. */
 export function showQuestion(modality) {
   byId('text-form').hidden = modality !== 'text';
-  byId('drop').hidden = modality === 'text' || modality === 'transition';
+  byId('drop').hidden = modality !== 'image';
+  byId('press').hidden = modality === 'text' || modality === 'image';
 }
 
 function searchText(text) {
