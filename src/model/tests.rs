@@ -431,4 +431,31 @@ fn minilm_embeds_texts_as_sentence_transformers_does() {
     let gap = gap.fold(0.0, f64::max);
     assert_eq!(ours.len(), rows.len() * embedder.dim());
     assert!(gap < 1e-4, "the largest difference of a number is {gap}");
+    let dim = embedder.dim();
+    let coarse = embedder.in_bf16().embed(&texts.iter().collect::<Vec<_>>()).unwrap();
+    let least = least_cosine(&ours, &coarse, dim);
+    assert!(least > 0.9999, "in bfloat16 {least}");
+}
+
+/// The least cosine of two lists of vectors.
+fn least_cosine(one: &[f32], other: &[f32], dim: usize) -> f32 {
+    let pairs = one.chunks(dim).zip(other.chunks(dim));
+    pairs.map(|(a, b)| cosine(a, b)).fold(1.0, f32::min)
+}
+
+#[test]
+fn in_bfloat16_a_vector_points_nearly_where_it_does_in_float32() {
+    let pictures: Vec<_> = (0..24).map(|n| Content::Image(picture(64, 64, n))).collect();
+    let pictures: Vec<&Content> = pictures.iter().collect();
+    let vit = ImageSpec {
+        architecture: Architecture::VitTiny,
+        image_px: 64,
+    };
+    for spec in [TINY, vit] {
+        let embedder = Embedder::random(&spec.into(), None, 0, Device::Cpu).unwrap();
+        let (exact, dim) = (embedder.embed(&pictures).unwrap(), embedder.dim());
+        let least = least_cosine(&exact, &embedder.in_bf16().embed(&pictures).unwrap(), dim);
+        println!("{:?}: {least}", spec.architecture);
+        assert!(least > 0.999, "{:?}: {least}", spec.architecture);
+    }
 }

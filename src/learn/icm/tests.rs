@@ -228,6 +228,17 @@ fn the_scale_is_not_trained_and_survives_a_checkpoint_shrinking_and_publication(
     };
     let set = scale_of(&learner.weights().unwrap().0);
     assert_ne!(set, scale_of(&Learner::new(setup(SPEC)).unwrap().weights().unwrap().0));
+    // A random encoder beside it sees states by the same scale.
+    let spec = EncoderSpec::Transition(SPEC);
+    let all: Vec<&Content> = contents.iter().collect();
+    let embedded = |embedder: Embedder| embedder.embed(&all).unwrap();
+    let beside = embedded(Embedder::random_beside(&spec, None, &learner.weights().unwrap().1, 7, Device::Cpu).unwrap());
+    let scales = measure_scales(transitions.iter().cloned(), &SPEC);
+    assert_eq!(
+        beside,
+        embedded(Embedder::random_scaled(&spec, &scales, 7, Device::Cpu).unwrap())
+    );
+    assert_ne!(beside, embedded(Embedder::random(&spec, None, 7, Device::Cpu).unwrap()));
     steps(&mut learner, &contents, 5);
     learner.shrink_and_perturb().unwrap();
     let (student, teacher) = learner.weights().unwrap();

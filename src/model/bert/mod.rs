@@ -216,7 +216,14 @@ impl Layer {
             let others = [&mut self.attended, &mut self.wide, &mut self.narrow];
             matrices.chain(others).for_each(|dense| dense.cast(Kind::BFloat16));
         }
-        self.joined = Some(self.join());
+        let (weight, bias) = self.join();
+        // Parts of the joined ones from now on: they are there once.
+        for (at, part) in (0..).zip(&mut self.qkv) {
+            let rows = part.bias.size()[0];
+            part.weight = weight.narrow(0, at * rows, rows);
+            part.bias = bias.narrow(0, at * rows, rows);
+        }
+        self.joined = Some((weight, bias));
     }
 }
 

@@ -16,8 +16,7 @@ pub struct Tokens {
     /// [B, T], bool, true where there is a token. None where every place has one: nothing is then masked, which is
     /// faster.
     pub mask: Option<Tensor>,
-    /// Where the tokens stand once the padding is left out. None: products are taken over the padding as well, which costs a step
-    /// of training less than its gradients would.
+    /// Where the tokens stand once the padding is left out. None: products are taken over the padding as well, as in training.
     pub packing: Option<Packing>,
 }
 
