@@ -244,7 +244,9 @@ impl Learner {
             }
             _ => loss.total.f_backward()?,
         }
-        let rate = self.rate_share * learning_rate(self.step, &self.setup.config, self.setup.batch);
+        let rate = self.rate_share
+            * self.setup.spec.rate_share(&self.setup.config)
+            * learning_rate(self.step, &self.setup.config, self.setup.batch);
         // Changes nothing when the gradients are not finite, without waiting for the device.
         let grad_norm = self.optimiser.update(rate)?;
         if let (Some(aligner), true) = (&mut self.aligner, alignment > 0.0) {

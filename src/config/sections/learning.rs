@@ -165,7 +165,7 @@ pub struct LearningConfig {
     pub actions_max: u32,
     /// Samples of one step. 0: the encoder's own (256 for `resnet18` and `vit_small`, 64 for texts and series, 128 for the others).
     pub batch: usize,
-    /// Peak learning rate at batch 256; scaled by the square root of `batch / 256`.
+    /// Peak learning rate at batch 256; scaled by the square root of `batch / 256`. A tenth of it with `init`, a fifth for `bert_base`.
     pub learning_rate: f64,
     /// The most that the alignment with the teacher may weigh in the loss. It weighs nothing while nothing is being
     /// forgotten. 0: never aligned.
