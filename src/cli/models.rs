@@ -1,7 +1,7 @@
 //! `curiod models`: the published models.
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::output::{print, print_json, table};
@@ -14,6 +14,12 @@ pub enum ModelsCommand {
     List(ListArgs),
     /// A generation's manifest: where it comes from, and its exam
     Show(ShowArgs),
+    /// Have an older generation answer, until a newer one than all is published
+    Rollback(RollbackArgs),
+    /// Have one generation answer whatever is published
+    Pin(PinArgs),
+    /// Have the newest generation answer again
+    Unpin(UnpinArgs),
 }
 
 /// The flags of `curiod models list`.
@@ -39,12 +45,77 @@ pub struct ShowArgs {
     model: String,
 }
 
+/// The flags of `curiod models rollback`.
+#[derive(Args, Clone, Debug)]
+pub struct RollbackArgs {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    format: Format,
+    /// The stream
+    stream: String,
+    /// The generation to go back to [default: the one before the one that answers]
+    #[arg(long, value_name = "GENERATION")]
+    to: Option<u64>,
+}
+
+/// The flags of `curiod models pin`.
+#[derive(Args, Clone, Debug)]
+pub struct PinArgs {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    format: Format,
+    /// The stream
+    stream: String,
+    /// The generation
+    generation: u64,
+}
+
+/// The flags of `curiod models unpin`.
+#[derive(Args, Clone, Debug)]
+pub struct UnpinArgs {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    format: Format,
+    /// The stream
+    stream: String,
+}
+
 /// `curiod models`.
 pub fn models(command: &ModelsCommand) -> Result<(), Failure> {
     match command {
         ModelsCommand::List(args) => list(args),
         ModelsCommand::Show(args) => show(args),
+        ModelsCommand::Rollback(args) => decide(&args.connection, &args.format, &args.stream, "rollback", args.to),
+        ModelsCommand::Pin(args) => decide(
+            &args.connection,
+            &args.format,
+            &args.stream,
+            "pin",
+            Some(args.generation),
+        ),
+        ModelsCommand::Unpin(args) => decide(&args.connection, &args.format, &args.stream, "pin", None),
     }
+}
+
+/// Says which generation answers, and shows them all.
+fn decide(
+    connection: &Connection,
+    format: &Format,
+    stream: &str,
+    what: &str,
+    generation: Option<u64>,
+) -> Result<(), Failure> {
+    let asked = json!({ "generation": generation });
+    let answer = connection
+        .client()?
+        .post(&format!("/api/v1/models/{stream}/{what}"), &asked)?;
+    if format.json {
+        return print_json(&answer);
+    }
+    print(&listed(&answer))
 }
 
 fn list(args: &ListArgs) -> Result<(), Failure> {
@@ -56,6 +127,21 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
     if args.format.json {
         return print_json(&answer);
     }
+    let mut shown = listed(&answer);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let verdicts = answer["verdicts"].as_array().map_or(&[][..], Vec::as_slice);
+    if !verdicts.is_empty() {
+        let rows: Vec<_> = verdicts
+            .iter()
+            .map(|verdict| ["at", "step", "reason"].map(|key| text(&verdict[key])))
+            .collect();
+        shown += &format!("\n{}", table(["judged", ">step", "verdict"], &rows));
+    }
+    print(&shown)
+}
+
+/// A table of generations.
+fn listed(answer: &Value) -> String {
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let models = answer["models"].as_array().map_or(&[][..], Vec::as_slice);
     let rows: Vec<_> = models
@@ -67,36 +153,47 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
                 .flatten()
                 .filter_map(Value::as_str)
                 .collect();
-            names.extend((model["serving"] == true).then_some("serving"));
+            for name in ["serving", "pinned", "withdrawn"] {
+                names.extend((model[name] == true).then_some(name));
+            }
+            let kept = model["neighbours_kept"]
+                .as_f64()
+                .map_or("-".to_owned(), |share| format!("{share:.2}"));
+            let kept = if model["major"] == true {
+                format!("{kept} (major)")
+            } else {
+                kept
+            };
             let retrieval = model["retrieval"]
                 .as_f64()
                 .map_or("-".to_owned(), |share| format!("{share:.3}"));
             let [stream, generation, step] = ["stream", "generation", "step"].map(|key| text(&model[key]));
             let [space, created] = ["space", "created_at"].map(|key| text(&model[key]));
-            [stream, generation, step, retrieval, space, created, names.join(", ")]
+            [
+                stream,
+                generation,
+                step,
+                retrieval,
+                kept,
+                space,
+                created,
+                names.join(", "),
+            ]
         })
         .collect();
-    let mut shown = table(
+    table(
         [
             "stream",
             ">generation",
             ">step",
             ">retrieval",
+            ">neighbours kept",
             "space",
             "published",
             "names",
         ],
         &rows,
-    );
-    let verdicts = answer["verdicts"].as_array().map_or(&[][..], Vec::as_slice);
-    if !verdicts.is_empty() {
-        let rows: Vec<_> = verdicts
-            .iter()
-            .map(|verdict| ["at", "step", "reason"].map(|key| text(&verdict[key])))
-            .collect();
-        shown += &format!("\n{}", table(["judged", ">step", "verdict"], &rows));
-    }
-    print(&shown)
+    )
 }
 
 fn show(args: &ShowArgs) -> Result<(), Failure> {

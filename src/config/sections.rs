@@ -317,7 +317,8 @@ pub struct PublicationConfig {
     pub exam_samples_max: usize,
     /// Points (hundredths) by which the lower confidence bound of the difference to the published model may be below 0.
     pub margin_points: f64,
-    /// One-sided confidence of that bound, 0.5 to 1.
+    /// One-sided confidence that, of all candidates that are judged until one is published, none that is worse by more than the
+    /// margin passes, 0.5 to 1.
     pub confidence: f64,
     /// Generations kept, the published one and the best included.
     pub generations_kept: usize,

@@ -176,8 +176,8 @@ impl Roster {
                 step: verdict.step,
                 verdict: verdict.reason.clone(),
             });
-            if let (Some(serving), Some(published)) = (serving.get(stream), published) {
-                serving.on_published(published.clone());
+            if let Some(serving) = serving.get(stream) {
+                serving.follow_registry();
             }
         });
         let courts = running.streams.iter().map(Stream::court).collect();

@@ -24,6 +24,9 @@ pub const CANARIES: usize = 64;
 /// Augmented views of a sample: pair after pair.
 pub(super) const VIEWS: usize = 2 * PAIRS;
 
+/// What is shown of a sample beside its views: itself, and itself spoilt.
+pub(super) const CLEAN_VIEWS: usize = 2;
+
 /// Samples read and embedded at once, with all their views.
 pub(super) const CHUNK: usize = 8;
 
@@ -206,6 +209,18 @@ impl Answers {
             ExamTask::Actions => {
                 let done = exam.samples.iter().filter_map(|sample| exam.done.get(&sample.id));
                 actions::told(&self.matrix(&exam.samples, 0, 1), &done.collect::<Vec<_>>())
+            }
+        }
+    }
+
+    /// The same of answers to samples as they are and spoilt: whether each spoilt one is found among all as they are.
+    pub(super) fn scores_spoilt(&self, exam: &Exam) -> Vec<f64> {
+        let [clean, spoilt] = [0, 1].map(|view| self.matrix(&exam.samples, view, CLEAN_VIEWS));
+        match exam.task {
+            ExamTask::Views => probes::found(&spoilt, &clean),
+            ExamTask::Actions => {
+                let done = exam.samples.iter().filter_map(|sample| exam.done.get(&sample.id));
+                actions::told(&spoilt, &done.collect::<Vec<_>>())
             }
         }
     }

@@ -2,20 +2,23 @@
 //! Invariant: an [`Accepted`] names bytes that were read back from the disk, examined on samples that were never
 //! trained on, and passed every rule of [`rules`].
 //!
-//! What is guaranteed: with at least [`EXAM_SAMPLES_MIN`] exam samples, a candidate whose expected score (view retrieval; of
-//! transitions, how well what was done is told) on samples like the exam's is worse than the published model's, or the best one's, by more than the margin
-//! passes with a probability of at most 1 - `confidence`, per verdict, with the gallery taken as given
-//! (see [`statistics`]); and the same of how much is told of what is hidden, where the objective learns to tell it
-//! ([`Embedder::told`](crate::model::Embedder::told)). It says nothing of any other task. Where samples of one source are like each
-//! other (windows that overlap, steps of one episode, passages of one text) they are evidence of fewer than there are, and the
-//! probability is larger than stated.
+//! What is guaranteed: with at least [`EXAM_SAMPLES_MIN`] exam samples, of all candidates that are judged until one is published, the
+//! probability that any passes whose expected score (view retrieval; of transitions, how well what was done is told) on samples like
+//! the exam's is worse than the published model's, or the best one's, by more than the margin is at most `1 - confidence`, with the
+//! gallery taken as given (see [`statistics`]); and the same of how much is told of what is hidden, where the objective learns to
+//! tell it ([`Embedder::told`](crate::model::Embedder::told)). A part of the exam on which a candidate is worse is a veto where that is
+//! shown, not a promise where it is not. It says nothing of any other task. Where samples of one source are like each other (windows
+//! that overlap, steps of one episode, passages of one text) they are evidence of fewer than there are, and the probability is larger
+//! than stated. Verdicts of before the last 50 are not counted.
 
 mod actions;
+mod corrupt;
 mod exam;
 mod probes;
 mod report;
 mod room;
 mod rules;
+mod slices;
 pub mod statistics;
 mod views;
 
@@ -38,6 +41,27 @@ pub use report::{
 use room::{Memory, Room};
 use rules::Decision;
 pub use rules::{RANK_SHARE_PUBLISHED, RANK_SHARE_RANDOM, STD_SHARE_RANDOM};
+pub use slices::Slice;
+
+/// The shares of a candidate in the weights that are judged, one after the other until one passes; the rest is the published
+/// model's. Between weights that lie on one way of learning the loss hardly rises, and their mean often does better than either
+/// (Izmailov et al. 2018, Wortsman et al. 2022).
+pub const SHARES: [f64; 4] = [1.0, 0.75, 0.5, 0.25];
+
+/// Under which circumstances a candidate is judged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hearing {
+    /// Which candidate this is since the last publication, from 1.
+    pub trial: u64,
+    /// The candidate's share in the weights, of [`SHARES`].
+    pub share: f64,
+}
+
+impl Default for Hearing {
+    fn default() -> Self {
+        Self { trial: 1, share: 1.0 }
+    }
+}
 
 /// A candidate as it lies in staging.
 pub struct Submission {
@@ -124,13 +148,17 @@ impl Gate {
         candidate: &Submission,
         published: Option<&Incumbent>,
         best: Option<&Incumbent>,
+        hearing: &Hearing,
     ) -> Result<Verdict, GateError> {
         let _no_grad = tch::no_grad_guard();
         let spec = &candidate.encoder;
         let mut exam = Exam::collect(&self.replay, self.config.exam_samples_max, ExamTask::of(spec));
         let mut room = Room::open(&mut self.memory, self.device, exam.digest(), candidate, published, best)?;
         for (index, samples) in exam.clean().chunks(CANARIES).enumerate() {
-            let shown = exam::read(&self.replay, samples, |_, content| vec![content])?;
+            let shown = exam::read(&self.replay, samples, |sample, content| {
+                let spoilt = corrupt::corrupted(sample.source, &content);
+                vec![content, spoilt]
+            })?;
             room.show_clean(&shown, index == 0, || self.check_stop())?;
         }
         room.measure_clean(&mut exam);
@@ -143,7 +171,7 @@ impl Gate {
         }
         room.measure_views(&mut exam);
 
-        let report = room.report(&exam, &self.config);
+        let report = room.report(&exam, &self.config, hearing);
         let is_published = |network| published.is_some_and(|p| p.weights == candidate.weights(network));
         let decision = rules::decide(&report, candidate.step, is_published);
         let accepted = match &decision {
@@ -152,7 +180,12 @@ impl Gate {
         };
         self.memory = room.close(&exam, &report.baselines, accepted);
         Ok(match decision {
-            Decision::Reject { reason } => Verdict::Rejected(Rejected { reason, report }),
+            Decision::Reject { reason } => Verdict::Rejected(Rejected {
+                reason,
+                is_mixable: rules::is_mixable(&report),
+                fall_back: rules::fall_back(&report),
+                report,
+            }),
             Decision::Accept { network, best, reason } => Verdict::Accepted(Accepted {
                 network,
                 weights_hash: blake3::hash(candidate.weights(network)).to_hex().to_string(),

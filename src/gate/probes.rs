@@ -13,20 +13,36 @@ const CHUNK: i64 = 256;
 /// For each sample, the share of its two views that find each other first: view `a` among all `b`, and `b` among all
 /// `a`. `a`, `b`: [N, D], unit rows. Returns N numbers of 0, 0.5 or 1.
 pub(super) fn view_retrieval(a: &Tensor, b: &Tensor) -> Vec<f64> {
-    let one_way = |queries: &Tensor, gallery: &Tensor| -> Vec<f64> {
-        let n = queries.size()[0];
-        (0..n)
-            .step_by(CHUNK as usize)
-            .flat_map(|start| first_hits(queries, gallery, start, CHUNK.min(n - start)))
-            .collect()
-    };
-    let there = one_way(a, b);
-    let back = one_way(b, a);
+    let there = found(a, b);
+    let back = found(b, a);
     there
         .iter()
         .zip(back)
         .map(|(there, back)| (there + back) / 2.0)
         .collect()
+}
+
+/// For each query whether its own row of the gallery is nearer than every other row: 0 or 1. `queries`, `gallery`: [N, D], unit rows.
+pub(super) fn found(queries: &Tensor, gallery: &Tensor) -> Vec<f64> {
+    let n = queries.size()[0];
+    (0..n)
+        .step_by(CHUNK as usize)
+        .flat_map(|start| first_hits(queries, gallery, start, CHUNK.min(n - start)))
+        .collect()
+}
+
+/// For each sample the mean similarity to its [`NEIGHBOURS`] nearest: low for what is rare. `z`: [N, D], unit rows. 0 for fewer than
+/// 2 samples.
+pub(super) fn likeness(z: &Tensor) -> Vec<f64> {
+    let n = z.size()[0];
+    let k = NEIGHBOURS.min(n - 1);
+    if k < 1 {
+        return vec![0.0; n as usize];
+    }
+    let similarity = z.matmul(&z.tr());
+    let _ = similarity.diagonal(0, 0, 1).fill_(f64::NEG_INFINITY);
+    let nearest = similarity.topk(k, 1, true, false).0; // [N, k]
+    numbers(&nearest.mean_dim(1, false, Kind::Double))
 }
 
 /// 1 for each query of `start .. start + count` whose own row of the gallery is nearer than every other row.

@@ -1,10 +1,12 @@
 //! What the gate measured, and the proof that it accepted: every number that a verdict rests on.
 //! Always true: only this room makes an [`Accepted`], and it names the very bytes that were judged.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::slices::Slice;
 use crate::ids::Generation;
 use crate::model::EncoderSpec;
 
@@ -53,6 +55,9 @@ pub struct Report {
     pub published: Option<Comparison>,
     /// Against the best so far.
     pub best: Option<Comparison>,
+    /// The published model's scores less those of the best so far, where they are two: what says that it was a mistake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_less_best: Option<Difference>,
     /// What nothing learnt gets on the same views.
     pub baselines: Baselines,
 }
@@ -108,6 +113,21 @@ pub struct ExamSummary {
     pub margin_points: f64,
     /// One-sided confidence of a verdict.
     pub confidence: f64,
+    /// Which candidate this is since the last publication, from 1: each has less of the risk than the one before
+    /// (see [`statistics::spent`](super::statistics::spent)).
+    #[serde(default = "first")]
+    pub trial: u64,
+    /// The candidate's share in the weights that were judged; the rest is the published model's.
+    #[serde(default = "whole")]
+    pub share: f64,
+}
+
+fn first() -> u64 {
+    1
+}
+
+fn whole() -> f64 {
+    1.0
 }
 
 /// What was measured of one network.
@@ -130,6 +150,9 @@ pub struct Measured {
     /// [`Embedder::told`](crate::model::Embedder::told)). None where the objective does not learn to tell it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<f64>,
+    /// The mean of the scores on spoilt samples (see [`Slice::Corrupted`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupted: Option<f64>,
 }
 
 /// A candidate beside a model of before, on the same views.
@@ -151,6 +174,12 @@ pub struct Comparison {
     /// How much more the teacher does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher_told: Option<Difference>,
+    /// The student's scores less its own in parts of the exam; parts of too few samples are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub student_slices: BTreeMap<Slice, Difference>,
+    /// The teacher's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub teacher_slices: BTreeMap<Slice, Difference>,
     /// Share of each sample's 10 nearest that the student keeps.
     pub student_neighbours_kept: Option<f64>,
     /// Share of each sample's 10 nearest that the teacher keeps.
@@ -163,6 +192,22 @@ impl Comparison {
         match network {
             Network::Student => self.student,
             Network::Teacher => self.teacher,
+        }
+    }
+
+    /// The differences of one of the two networks in parts of the exam.
+    pub fn slices(&self, network: Network) -> &BTreeMap<Slice, Difference> {
+        match network {
+            Network::Student => &self.student_slices,
+            Network::Teacher => &self.teacher_slices,
+        }
+    }
+
+    /// Share of each sample's 10 nearest that one of the two networks keeps.
+    pub fn neighbours_kept(&self, network: Network) -> Option<f64> {
+        match network {
+            Network::Student => self.student_neighbours_kept,
+            Network::Teacher => self.teacher_neighbours_kept,
         }
     }
 
@@ -180,8 +225,11 @@ impl Comparison {
 pub struct Difference {
     /// Mean, -1 to 1.
     pub mean: f64,
-    /// Its lower bound, at a confidence that allows for having looked at two networks.
+    /// Its lower bound, at a confidence that allows for all that is looked at until something is published.
     pub lower_bound: f64,
+    /// Its upper bound, at the stated confidence: what is below 0 by more than the margin is worse.
+    #[serde(default = "whole")]
+    pub upper_bound: f64,
 }
 
 /// What nothing learnt gets.
@@ -267,10 +315,22 @@ impl Accepted {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rejected {
     pub(super) reason: String,
+    pub(super) is_mixable: bool,
+    pub(super) fall_back: Option<Generation>,
     pub(super) report: Report,
 }
 
 impl Rejected {
+    /// Whether weights between the candidate's and the published ones might pass: it is sane and comparable, and not far worse.
+    pub fn is_mixable(&self) -> bool {
+        self.is_mixable
+    }
+
+    /// The best generation so far, where the published one is worse than it by more than the margin: it should be served again.
+    pub fn fall_back(&self) -> Option<Generation> {
+        self.fall_back
+    }
+
     /// The verdict in one sentence.
     pub fn reason(&self) -> &str {
         &self.reason
@@ -321,6 +381,8 @@ impl Accepted {
             digest: String::new(),
             margin_points: 0.5,
             confidence: 0.95,
+            trial: 1,
+            share: 1.0,
         };
         Self {
             network,
@@ -333,6 +395,7 @@ impl Accepted {
                 teacher: Measured::default(),
                 published: None,
                 best: None,
+                published_less_best: None,
                 baselines: Baselines::default(),
             },
         }

@@ -1,13 +1,14 @@
 //! Who sits the exam: the candidate's two networks, the models of before, and the baselines.
 //! Always true: everyone is shown the same views; who answered before is asked only about new samples.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tch::Device;
 
-use super::exam::{Answers, Exam, Sample, Shown, Taker};
+use super::exam::{Answers, CLEAN_VIEWS, Exam, Sample, Shown, Taker};
 use super::report::{Baselines, Comparison, Difference, ExamSummary, Measured, Network, Report};
-use super::{ExamTask, GateError, Incumbent, PAIRS, Submission, probes, statistics};
+use super::slices::{self, Slice};
+use super::{ExamTask, GateError, Hearing, Incumbent, PAIRS, Submission, probes, statistics};
 use crate::config::PublicationConfig;
 use crate::ids::{Generation, SampleId, Space};
 use crate::model::text::Tokenizer;
@@ -62,6 +63,8 @@ struct Seat {
     measured: Measured,
     /// The score of each sample.
     scores: Vec<f64>,
+    /// The same, of each sample spoilt.
+    corrupted: Vec<f64>,
     /// How much of what is hidden in each sample is told, where it can be said.
     told: HashMap<SampleId, f64>,
 }
@@ -163,7 +166,7 @@ impl Room {
         for seat in self.seats() {
             seat.measured.finite = seat.clean.finite();
             if seat.measured.finite && samples.len() >= SAMPLES_MIN {
-                let z = seat.clean.matrix(&samples, 0, 1);
+                let z = seat.clean.matrix(&samples, 0, CLEAN_VIEWS);
                 seat.measured.std = Some(spread(&z));
                 seat.measured.rank = Some(effective_rank(&z));
             }
@@ -194,14 +197,23 @@ impl Room {
         for seat in &mut finite {
             seat.scores = seat.views.scores(exam);
             seat.measured.retrieval = Some(statistics::mean(&seat.scores));
+            seat.corrupted = seat.clean.scores_spoilt(exam);
+            seat.measured.corrupted = Some(statistics::mean(&seat.corrupted));
             let told: Vec<f64> = seat.told_of(&exam.samples).collect();
             seat.measured.told = (told.len() == exam.samples.len()).then(|| statistics::mean(&told));
         }
     }
 
     /// Every number of the judgement.
-    pub(super) fn report(&self, exam: &Exam, config: &PublicationConfig) -> Report {
+    pub(super) fn report(&self, exam: &Exam, config: &PublicationConfig, hearing: &Hearing) -> Report {
         let clean = exam.clean();
+        let measured = self.published.as_ref().filter(|seat| seat.measured.finite);
+        let published = measured.map(|seat| seat.clean.matrix(&exam.samples, 0, CLEAN_VIEWS));
+        let quarters = slices::quarters(&exam.samples, published.as_ref());
+        let bounds = Bounds {
+            lower: statistics::spent(config.confidence, hearing.trial),
+            upper: config.confidence,
+        };
         let compare = |seat: Option<&Seat>| {
             let seat = seat?;
             let (generation, step) = seat.origin?;
@@ -209,10 +221,12 @@ impl Room {
                 generation,
                 step,
                 measured: seat.measured,
-                student: self.student.difference(seat, config.confidence),
-                teacher: self.teacher.difference(seat, config.confidence),
-                student_told: self.student.told_difference(seat, exam, config.confidence),
-                teacher_told: self.teacher.told_difference(seat, exam, config.confidence),
+                student: self.student.difference(seat, bounds),
+                teacher: self.teacher.difference(seat, bounds),
+                student_told: self.student.told_difference(seat, exam, bounds),
+                teacher_told: self.teacher.told_difference(seat, exam, bounds),
+                student_slices: self.student.slice_differences(seat, &quarters, bounds),
+                teacher_slices: self.teacher.slice_differences(seat, &quarters, bounds),
                 student_neighbours_kept: self.student.neighbours_kept(seat, &clean),
                 teacher_neighbours_kept: self.teacher.neighbours_kept(seat, &clean),
             })
@@ -229,11 +243,18 @@ impl Room {
                 digest: exam.digest(),
                 margin_points: config.margin_points,
                 confidence: config.confidence,
+                trial: hearing.trial,
+                share: hearing.share,
             },
             student: self.student.measured,
             teacher: self.teacher.measured,
             published: compare(self.published.as_ref()),
             best: compare(self.best.as_ref().or(self.published.as_ref())),
+            published_less_best: self
+                .published
+                .as_ref()
+                .zip(self.best.as_ref())
+                .and_then(|(published, best)| published.difference(best, bounds)),
             baselines: match &self.baselines {
                 None => self.known_baselines,
                 Some([random, raw]) => Baselines {
@@ -282,6 +303,7 @@ impl Seat {
             views: Answers::default(),
             measured: Measured::default(),
             scores: Vec::new(),
+            corrupted: Vec::new(),
             told: HashMap::new(),
         }
     }
@@ -304,25 +326,35 @@ impl Seat {
     }
 
     /// How much it told less what the other did, sample by sample; None where one of them told nothing.
-    fn told_difference(&self, other: &Self, exam: &Exam, confidence: f64) -> Option<Difference> {
+    fn told_difference(&self, other: &Self, exam: &Exam, bounds: Bounds) -> Option<Difference> {
         let (_, _) = (self.measured.told?, other.measured.told?);
         let pairs = self.told_of(&exam.samples).zip(other.told_of(&exam.samples));
-        Some(difference(
-            &pairs.map(|(own, other)| own - other).collect::<Vec<_>>(),
-            confidence,
-        ))
+        Some(bounds.of(&pairs.map(|(own, other)| own - other).collect::<Vec<_>>()))
     }
 
     /// The scores less the other's, sample by sample.
-    fn difference(&self, other: &Self, confidence: f64) -> Option<Difference> {
+    fn difference(&self, other: &Self, bounds: Bounds) -> Option<Difference> {
         let (_, _) = (self.measured.retrieval?, other.measured.retrieval?);
-        let differences: Vec<f64> = self
-            .scores
-            .iter()
-            .zip(&other.scores)
-            .map(|(own, other)| own - other)
-            .collect();
-        Some(difference(&differences, confidence))
+        Some(bounds.of(&less(&self.scores, &other.scores)))
+    }
+
+    /// The same in parts of the exam.
+    fn slice_differences(
+        &self,
+        other: &Self,
+        quarters: &[(Slice, Vec<usize>)],
+        bounds: Bounds,
+    ) -> BTreeMap<Slice, Difference> {
+        if self.measured.retrieval.is_none() || other.measured.retrieval.is_none() {
+            return BTreeMap::new();
+        }
+        let each = less(&self.scores, &other.scores);
+        let quarters = quarters.iter().map(|(slice, places)| {
+            let part: Vec<f64> = places.iter().map(|place| each[*place]).collect();
+            (*slice, bounds.of(&part))
+        });
+        let spoilt = (Slice::Corrupted, bounds.of(&less(&self.corrupted, &other.corrupted)));
+        quarters.chain([spoilt]).collect()
     }
 
     /// Share of each sample's nearest that are among its nearest to the other.
@@ -330,15 +362,30 @@ impl Seat {
         if !self.measured.finite || !other.measured.finite || samples.len() < SAMPLES_MIN {
             return None;
         }
-        probes::neighbours_kept(&self.clean.matrix(samples, 0, 1), &other.clean.matrix(samples, 0, 1))
+        let of = |seat: &Self| seat.clean.matrix(samples, 0, CLEAN_VIEWS);
+        probes::neighbours_kept(&of(self), &of(other))
     }
 }
 
-/// The mean of paired differences, and its lower bound. The bound allows for two networks having been looked at.
-fn difference(differences: &[f64], confidence: f64) -> Difference {
-    let looked_at = Network::ALL.len() as f64;
-    Difference {
-        mean: statistics::mean(differences),
-        lower_bound: statistics::lower_bound(differences, 1.0 - (1.0 - confidence) / looked_at),
+fn less(own: &[f64], others: &[f64]) -> Vec<f64> {
+    own.iter().zip(others).map(|(own, other)| own - other).collect()
+}
+
+/// The confidences of the two bounds of a mean difference.
+#[derive(Clone, Copy)]
+struct Bounds {
+    lower: f64,
+    upper: f64,
+}
+
+impl Bounds {
+    /// The mean of paired differences, and its bounds.
+    fn of(self, differences: &[f64]) -> Difference {
+        let turned: Vec<f64> = differences.iter().map(|difference| -difference).collect();
+        Difference {
+            mean: statistics::mean(differences),
+            lower_bound: statistics::lower_bound(differences, self.lower),
+            upper_bound: -statistics::lower_bound(&turned, self.upper),
+        }
     }
 }

@@ -71,6 +71,8 @@ pub(super) struct Loop<Deliver> {
     candidate_step: u64,
     /// Sources whose outliers were told, the newest last.
     told_sources: VecDeque<SourceHash>,
+    /// The step at which the stream was last seen to change, since the start.
+    shifted_at: Option<u64>,
 }
 
 impl<Deliver: Fn(Candidate)> Loop<Deliver> {
@@ -143,6 +145,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             saved_at: now,
             saved_step,
             told_sources: VecDeque::new(),
+            shifted_at: None,
         }))
     }
 

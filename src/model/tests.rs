@@ -459,3 +459,32 @@ fn in_bfloat16_a_vector_points_nearly_where_it_does_in_float32() {
         assert!(least > 0.999, "{:?}: {least}", spec.architecture);
     }
 }
+
+#[test]
+fn mixed_weights_lie_between_both_and_files_that_do_not_match_are_not_mixed() {
+    let [from, to] = [1, 2].map(|seed| weights::export(&store(&TINY, seed)).unwrap());
+    assert_eq!(weights::mix(&from, &to, 0.0).unwrap(), from);
+    let half = weights::mix(&from, &to, 0.5).unwrap();
+    let numbers = |bytes: &[u8]| -> Vec<f32> {
+        let network = store(&TINY, 3);
+        weights::load_into(&network, bytes).unwrap();
+        let mut named: Vec<_> = network.variables().into_iter().collect();
+        named.sort_by(|a, b| a.0.cmp(&b.0));
+        named
+            .iter()
+            .flat_map(|(_, variable)| Vec::<f32>::try_from(variable.flatten(0, -1)).unwrap())
+            .collect()
+    };
+    let (from, to, half) = (numbers(&from), numbers(&to), numbers(&half));
+    for ((from, to), half) in from.iter().zip(&to).zip(&half) {
+        assert!(((from + to) / 2.0 - half).abs() <= 1e-6, "{from} {half} {to}");
+    }
+    let resnet18 = ImageSpec {
+        architecture: Architecture::Resnet18,
+        ..TINY
+    };
+    let other = weights::export(&store(&resnet18, 1)).unwrap();
+    let own = weights::export(&store(&TINY, 1)).unwrap();
+    assert!(weights::mix(&own, &other, 0.5).is_err());
+    assert!(weights::mix(b"rubbish", &other, 0.5).is_err());
+}

@@ -67,6 +67,45 @@ pub fn compare(variables: &VarStore, bytes: &[u8], ignored: impl Fn(&str) -> boo
     Ok(pairs(variables, &file, ignored)?.1)
 }
 
+/// The weights on the line from `from` (share 0) to `to` (share 1), as a safetensors file: every number of it is
+/// `from + share (to - from)`. An error where the two do not hold the same variables of the same shapes, all float32.
+pub fn mix(from: &[u8], to: &[u8], share: f64) -> Result<Vec<u8>, ModelError> {
+    let (from, to) = (
+        SafeTensors::deserialize(from).map_err(unfit)?,
+        SafeTensors::deserialize(to).map_err(unfit)?,
+    );
+    let mut names = to.names();
+    names.sort_unstable();
+    if let Some(name) = from.names().into_iter().find(|name| names.binary_search(name).is_err()) {
+        return Err(ModelError::Weights(format!(
+            "only one of two files to be mixed has `{name}`"
+        )));
+    }
+    let mixed: Vec<(&str, Vec<usize>, Vec<u8>)> = names
+        .into_iter()
+        .map(|name| {
+            let one = from
+                .tensor(name)
+                .map_err(|_| ModelError::Weights(format!("only one of two files to be mixed has `{name}`")))?;
+            let other = to.tensor(name).map_err(unfit)?;
+            if one.shape() != other.shape() || (one.dtype(), other.dtype()) != (Dtype::F32, Dtype::F32) {
+                let reason = format!("`{name}` is of another shape or type in one of two files to be mixed");
+                return Err(ModelError::Weights(reason));
+            }
+            let numbers = floats_of(one.data()).into_iter().zip(floats_of(other.data()));
+            let bytes = numbers.flat_map(|(one, other)| (one + share as f32 * (other - one)).to_le_bytes());
+            Ok((name, other.shape().to_vec(), bytes.collect()))
+        })
+        .collect::<Result<_, _>>()?;
+    let views = mixed
+        .iter()
+        .map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(unfit)?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize(views, Some(metadata)).map_err(unfit)
+}
+
 fn copy(pairs: Vec<Pair<'_>>) -> Result<(), ModelError> {
     let _no_grad = tch::no_grad_guard();
     for (mut variable, view) in pairs {

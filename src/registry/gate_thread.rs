@@ -15,15 +15,20 @@ use parking_lot::{Condvar, Mutex};
 use tch::Device;
 use tracing::{error, info, warn};
 
-use super::{Provenance, Published, Registry, RegistryError, VerdictRecord, Weights};
+use super::{Provenance, Published, Registry, RegistryError, Staged, VerdictRecord, Weights};
 use crate::clock::Clock;
 use crate::config::PublicationConfig;
-use crate::gate::{Gate, GateError, Incumbent, Network, Submission, Verdict};
+use crate::gate::{Gate, GateError, Hearing, Incumbent, Network, SHARES, Submission, Verdict};
 use crate::ids::StreamName;
+use crate::model::text::Tokenizer;
+use crate::model::{Decoders, weights};
 use crate::replay::ReplayBuffer;
 
 /// How much the thread yields to others (0: not at all, 19: most): serving and learning go first.
 const NICENESS: i32 = 15;
+
+/// Candidates in a row that are put off because their stream has just changed.
+const PUT_OFF_MAX: usize = 2;
 
 /// A stream whose candidates are judged.
 pub struct GateStream {
@@ -274,6 +279,8 @@ impl Court {
             reason: String::new(),
             seconds: 0.0,
             exam: None,
+            put_off: false,
+            fell_back_to: None,
         };
         // What is torn by a panic is thrown away: the staged weights by their drop, the judge below.
         let heard = catch_unwind(AssertUnwindSafe(|| self.judge_and_publish(candidate, &mut record)));
@@ -319,28 +326,130 @@ impl Court {
         candidate: Candidate,
         record: &mut VerdictRecord,
     ) -> Result<Option<Published>, HearingError> {
-        let registry = &self.stream.registry;
+        let registry = Arc::clone(&self.stream.registry);
         let Candidate { provenance, weights } = candidate;
-        let staged = registry.stage(provenance, &weights)?;
-        drop(weights); // From here on only what is on the disk counts.
-        let submission = Submission {
-            step: staged.provenance().step,
-            encoder: staged.provenance().encoder,
-            tokenizer: staged.tokenizer().cloned(),
-            student: staged.weights(Network::Student)?,
-            teacher: staged.weights(Network::Teacher)?,
-            decoders: staged.decoders()?,
-        };
         let published = registry.latest().as_ref().map(incumbent).transpose()?;
+        if let (Some(steps), Some(published)) = (provenance.steps_since_shift, &published)
+            && self.is_put_off(steps)
+        {
+            record.put_off = true;
+            record.reason = format!(
+                "put off: the stream changed {steps} steps ago; until {} steps after it generation {} stays",
+                self.rest_steps(),
+                published.generation
+            );
+            return Ok(None);
+        }
         let best = registry.best().as_ref().map(incumbent).transpose()?;
-        let verdict = self.gate.judge(&submission, published.as_ref(), best.as_ref())?;
+        let mut hearing = Hearing {
+            trial: self.trial(),
+            ..Hearing::default()
+        };
+        let whole = submission(&registry, provenance.clone(), &weights)?;
+        drop(weights); // From here on only what was on the disk counts.
+        let (staged, submitted) = whole;
+        let verdict = self
+            .gate
+            .judge(&submitted, published.as_ref(), best.as_ref(), &hearing)?;
         record.reason = verdict.reason().to_owned();
         record.exam = Some(verdict.report().clone());
-        match verdict {
-            Verdict::Rejected(_) => Ok(None),
-            Verdict::Accepted(accepted) => Ok(Some(registry.publish(staged, accepted)?)),
+        let rejected = match verdict {
+            Verdict::Accepted(accepted) => return Ok(Some(registry.publish(staged, accepted)?)),
+            Verdict::Rejected(rejected) => rejected,
+        };
+        drop(staged);
+        let comparable = published
+            .as_ref()
+            .filter(|published| is_comparable(&submitted, published));
+        if let Some(published) = comparable.filter(|_| rejected.is_mixable()) {
+            for share in SHARES.into_iter().filter(|share| *share < 1.0) {
+                hearing.share = share;
+                let mixed = mixture(&submitted, published, share)?;
+                let (staged, mixed) = submission(&registry, provenance.clone(), &mixed)?;
+                let verdict = self.gate.judge(&mixed, Some(published), best.as_ref(), &hearing)?;
+                if let Verdict::Accepted(accepted) = verdict {
+                    record.reason = accepted.reason().to_owned();
+                    record.exam = Some(accepted.report().clone());
+                    return Ok(Some(registry.publish(staged, accepted)?));
+                }
+            }
+            record.reason += &format!("; nor did a mixture with generation {} pass", published.generation);
         }
+        if let Some(best) = rejected.fall_back() {
+            registry.roll_back(Some(best))?;
+            record.fell_back_to = Some(best);
+            record.reason +=
+                &format!("; the published generation was found to be worse than {best}, which answers again");
+            warn!(stream = %self.stream.name, generation = %best,
+                hint = "none: look at both with curiod models show; curiod models pin keeps one of them whatever comes",
+                "rolled back to the best generation: the published one is worse on what has arrived since");
+        }
+        Ok(None)
     }
+
+    /// Which candidate this is since the last publication, from 1, as far as verdicts are kept.
+    fn trial(&self) -> u64 {
+        let verdicts = self.stream.registry.verdicts();
+        let since = verdicts.iter().rev().take_while(|verdict| verdict.generation.is_none());
+        1 + since.filter(|verdict| verdict.exam.is_some()).count() as u64
+    }
+
+    /// Whether a candidate is too early after a change of its stream. Never more than [`PUT_OFF_MAX`] in a row are: a stream that
+    /// changes all the time is published too.
+    fn is_put_off(&self, steps_since_shift: u64) -> bool {
+        let verdicts = self.stream.registry.verdicts();
+        let in_a_row = verdicts.iter().rev().take_while(|verdict| verdict.put_off).count();
+        steps_since_shift < self.rest_steps() && in_a_row < PUT_OFF_MAX
+    }
+
+    /// Steps after a change of the stream before which nothing is published.
+    fn rest_steps(&self) -> u64 {
+        self.stream.config.candidate_steps / 2
+    }
+}
+
+/// Weights on disk, and as they are read back from there for the gate.
+fn submission(
+    registry: &Registry,
+    provenance: Provenance,
+    weights: &Weights,
+) -> Result<(Staged, Submission), HearingError> {
+    let staged = registry.stage(provenance, weights)?;
+    let submission = Submission {
+        step: staged.provenance().step,
+        encoder: staged.provenance().encoder,
+        tokenizer: staged.tokenizer().cloned(),
+        student: staged.weights(Network::Student)?,
+        teacher: staged.weights(Network::Teacher)?,
+        decoders: staged.decoders()?,
+    };
+    Ok((staged, submission))
+}
+
+/// Whether a number of the one means what it means in the other.
+fn is_comparable(candidate: &Submission, published: &Incumbent) -> bool {
+    let vocabulary = |tokenizer: &Option<Tokenizer>| tokenizer.as_ref().map(|tokenizer| tokenizer.json().to_vec());
+    candidate.encoder == published.encoder
+        && vocabulary(&candidate.tokenizer) == vocabulary(&published.tokenizer)
+        && candidate.decoders.is_some() == published.decoder.is_some()
+}
+
+/// The weights on the way from the published model's to each of the candidate's networks.
+fn mixture(candidate: &Submission, published: &Incumbent, share: f64) -> Result<Weights, GateError> {
+    let mix = |own: &[u8]| weights::mix(&published.weights, own, share);
+    let decoders = match (&candidate.decoders, &published.decoder) {
+        (Some(own), Some(decoder)) => Some(Decoders {
+            student: weights::mix(decoder, &own.student, share)?,
+            teacher: weights::mix(decoder, &own.teacher, share)?,
+        }),
+        _ => None,
+    };
+    Ok(Weights {
+        student: mix(&candidate.student)?,
+        teacher: mix(&candidate.teacher)?,
+        decoders,
+        tokenizer: candidate.tokenizer.clone(),
+    })
 }
 
 /// Tells of a verdict. A listener's panic is its own affair.

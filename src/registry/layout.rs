@@ -9,6 +9,7 @@
 //!     curiod.json          the manifest
 //!   latest stable previous aliases (symbolic links)
 //!   high_water             the largest number ever given
+//!   chosen.json            what was rolled back from, and what is pinned
 //!   verdicts.jsonl         the last verdicts of the gate
 //!   broken-000041-TIME/    set aside: its files are not what its manifest says
 //!   .tmp-*                 being made, or left by a kill and swept at the next open
@@ -30,6 +31,9 @@ pub const MANIFEST_FILE: &str = "curiod.json";
 
 /// The largest number ever given, in decimal.
 pub const HIGH_WATER_FILE: &str = "high_water";
+
+/// What was rolled back from, and what is pinned.
+pub const CHOSEN_FILE: &str = "chosen.json";
 
 /// The last verdicts of the gate, one JSON object a line.
 pub const VERDICTS_FILE: &str = "verdicts.jsonl";
@@ -56,11 +60,11 @@ pub fn parse_broken_name(name: &str) -> Option<Generation> {
 /// A name that moves from generation to generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alias {
-    /// The newest: the one that is served.
+    /// The one that is served: the newest that was not rolled back from, or the one that is pinned.
     Latest,
     /// The best on the exam so far; every candidate is compared with it too, so that many small losses can not add up.
     Stable,
-    /// The one that was the newest before.
+    /// The newest that is older than it and was not rolled back from.
     Previous,
 }
 

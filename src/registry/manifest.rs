@@ -36,6 +36,9 @@ pub struct Provenance {
     pub loss: Option<f64>,
     /// The network.
     pub encoder: EncoderSpec,
+    /// Steps done since the stream was last seen to change; none when it was not, since the daemon's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps_since_shift: Option<u64>,
 }
 
 /// The content of `curiod.json`.
@@ -84,7 +87,22 @@ pub enum ManifestError {
     Broken(String),
 }
 
+/// Share of its nearest that a sample keeps, on the mean, below which a generation is a major change: what clients learnt about
+/// distances and thresholds holds no more.
+pub const NEIGHBOURS_KEPT_MINOR: f64 = 0.6;
+
 impl Manifest {
+    /// Share of each exam sample's 10 nearest under the generation before that are among its nearest under this one; none before the
+    /// first.
+    pub fn neighbours_kept(&self) -> Option<f64> {
+        self.exam.published.as_ref()?.neighbours_kept(self.network)
+    }
+
+    /// Whether the generation is a major change from the one before; none where there is none.
+    pub fn is_major(&self) -> Option<bool> {
+        self.neighbours_kept().map(|kept| kept < NEIGHBOURS_KEPT_MINOR)
+    }
+
     /// Reads a generation's manifest and checks every file against it.
     pub fn read(dir: &Path, generation: Generation) -> Result<Self, ManifestError> {
         let broken = ManifestError::Broken;

@@ -3,6 +3,7 @@
 //! given; its files hash to what its manifest says; `latest` always names a whole generation, whenever the process
 //! is killed.
 
+mod chosen;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod gate_thread;
@@ -27,9 +28,10 @@ use crate::gate::{Accepted, Network};
 use crate::ids::{Generation, Space};
 use crate::model::text::{Tokenizer, TokenizerError};
 use crate::model::{Decoders, EncoderSpec};
+use chosen::Chosen;
 pub use gate_thread::{CandidateSlot, GateCounters, GateStream, GateThread, OnVerdict};
 use layout::{Alias, CONFIG_FILE, DECODER_FILE, HIGH_WATER_FILE, MANIFEST_FILE, MODEL_FILE, VERDICTS_FILE, dir_name};
-pub use manifest::{FORMAT_VERSION, Manifest, Provenance};
+pub use manifest::{FORMAT_VERSION, Manifest, NEIGHBOURS_KEPT_MINOR, Provenance};
 use texts::TOKENIZER_FILE;
 use verdicts::VerdictHistory;
 pub use verdicts::{VERDICTS_KEPT, VerdictRecord};
@@ -57,6 +59,21 @@ pub enum RegistryError {
     /// The vocabulary beside a text model's weights can not be read.
     #[error("the vocabulary of a generation can not be read: {0}")]
     Tokenizer(#[from] TokenizerError),
+    /// A generation that should answer is not kept.
+    #[error("generation {generation} is not kept")]
+    NotKept {
+        /// Its number.
+        generation: Generation,
+    },
+    /// A generation that should be rolled back to is not older than the one that answers.
+    #[error("generation {generation} is not older than the one that answers")]
+    NotBefore {
+        /// Its number.
+        generation: Generation,
+    },
+    /// There is no generation to roll back to.
+    #[error("there is no older generation to roll back to")]
+    NothingBefore,
     /// A published file changed after it was published.
     #[error("{} has changed since it was published; restart curiod, which sets the generation aside", path.display())]
     Changed {
@@ -198,6 +215,8 @@ struct State {
     generations: BTreeMap<Generation, Published>,
     /// The best on the exam so far.
     stable: Option<Generation>,
+    /// What was decided about who answers.
+    chosen: Chosen,
     /// The largest number ever given; 0 before the first.
     high_water: u64,
 }
@@ -259,7 +278,7 @@ impl Registry {
         state.high_water = generation.0;
 
         let best = accepted.is_best();
-        let parent = state.generations.last_key_value().map(|(generation, _)| *generation);
+        let parent = state.target(Alias::Latest);
         let manifest = self.complete(&staged, accepted, generation, parent)?;
         let dir = self.dir.join(dir_name(generation));
         disk::point("publish.name").map_err(durable::failed("create", &dir))?;
@@ -351,7 +370,7 @@ impl Registry {
         Ok(manifest)
     }
 
-    /// The generation that is served: the newest whole one.
+    /// The generation that is served: the newest whole one that was not rolled back from, or the one that is pinned.
     pub fn latest(&self) -> Option<Published> {
         self.find(Alias::Latest)
     }
@@ -418,8 +437,17 @@ impl State {
     /// The generation that an alias should name.
     fn target(&self, alias: Alias) -> Option<Generation> {
         match alias {
-            Alias::Latest => self.generations.keys().next_back().copied(),
-            Alias::Previous => self.generations.keys().rev().nth(1).copied(),
+            Alias::Latest => {
+                let pinned = self
+                    .chosen
+                    .pinned
+                    .filter(|pinned| self.generations.contains_key(pinned));
+                pinned.or_else(|| self.standing().next())
+            }
+            Alias::Previous => {
+                let latest = self.target(Alias::Latest)?;
+                self.standing().find(|generation| *generation < latest)
+            }
             Alias::Stable => self.stable,
         }
     }

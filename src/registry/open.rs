@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Deserialize;
 use tracing::{error, info, warn};
 
+use super::chosen::Chosen;
 use super::layout::{Alias, BROKEN_PREFIX, HIGH_WATER_FILE, dir_name, parse_broken_name, parse_dir_name};
 use super::manifest::{Manifest, ManifestError};
 use super::{Published, RegistryError, State};
@@ -63,9 +64,11 @@ pub(super) fn open(dir: &Path, clock: &dyn Clock) -> Result<State, RegistryError
     let mut state = State {
         generations,
         stable: None,
+        chosen: Chosen::read(dir)?,
         high_water,
     };
     state.stable = read_stable(dir, &state);
+    state.forget_withdrawn_best();
     point_aliases(dir, &state)?;
     Ok(state)
 }

@@ -10,7 +10,7 @@ use crate::ids::SampleId;
 use crate::model::{Architecture, Decoders, EncoderSpec, ImageSpec};
 use crate::rng;
 
-fn open(dir: &Path) -> Registry {
+pub(super) fn open(dir: &Path) -> Registry {
     try_open(dir).unwrap()
 }
 
@@ -28,6 +28,7 @@ fn stage(registry: &Registry, step: u64, weights: &[u8]) -> Staged {
             architecture: Architecture::ResnetTiny,
             image_px: 64,
         }),
+        steps_since_shift: None,
     };
     registry
         .stage(
@@ -41,7 +42,7 @@ fn stage(registry: &Registry, step: u64, weights: &[u8]) -> Staged {
         .unwrap()
 }
 
-fn publish(registry: &Registry, weights: &[u8], best: bool) -> Published {
+pub(super) fn publish(registry: &Registry, weights: &[u8], best: bool) -> Published {
     let staged = stage(registry, 50, weights);
     registry
         .publish(staged, Accepted::for_tests(Network::Student, weights, best))
@@ -52,14 +53,21 @@ fn numbers(registry: &Registry) -> Vec<u64> {
     registry.list().iter().map(|p| p.generation.0).collect()
 }
 
-fn target(dir: &Path, alias: &str) -> Option<String> {
+pub(super) fn target(dir: &Path, alias: &str) -> Option<String> {
     let target = fs::read_link(dir.join(alias)).ok()?;
     target.to_str().map(str::to_owned)
 }
 
 /// Names in the folder that are neither generations, aliases nor the registry's own files.
 fn strangers(dir: &Path) -> Vec<String> {
-    let own = ["latest", "stable", "previous", HIGH_WATER_FILE, VERDICTS_FILE];
+    let own = [
+        "latest",
+        "stable",
+        "previous",
+        HIGH_WATER_FILE,
+        VERDICTS_FILE,
+        layout::CHOSEN_FILE,
+    ];
     fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())

@@ -117,8 +117,16 @@ pub(super) struct Model {
     pub(super) verdict: String,
     /// Its exam: share of views that find their picture's other view first.
     pub(super) retrieval: Option<f64>,
+    /// Share of a sample's 10 nearest under the generation before that are among its nearest under this one; null for the first.
+    pub(super) neighbours_kept: Option<f64>,
+    /// Whether it is a major change: less than 0.6 of them are. What was learnt of distances and thresholds holds no more.
+    pub(super) major: Option<bool>,
     /// The names that it has: `latest`, `stable`, `previous`.
     pub(super) aliases: Vec<&'static str>,
+    /// Whether it was rolled back from.
+    pub(super) withdrawn: bool,
+    /// Whether it is pinned: it answers, whatever is published.
+    pub(super) pinned: bool,
     /// Whether it answers queries.
     pub(super) serving: bool,
 }

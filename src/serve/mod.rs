@@ -29,6 +29,7 @@ mod query;
 mod read;
 mod sample_content;
 mod skim;
+mod standing;
 mod stream;
 mod surfaces;
 #[cfg(test)]
@@ -169,6 +170,8 @@ fn routes() -> Vec<Route> {
         ("/api/v1/models", &["get"], get(read::models)),
         ("/api/v1/models/{stream}", &["get"], get(read::models_of)),
         ("/api/v1/models/{stream}/{generation}", &["get"], get(read::model)),
+        ("/api/v1/models/{stream}/rollback", &["post"], post(standing::roll_back)),
+        ("/api/v1/models/{stream}/pin", &["post"], post(standing::pin)),
         ("/api/v1/samples/{id}", &["get"], get(read::sample)),
         ("/api/v1/samples/{id}/picture", &["get"], get(read::picture)),
         ("/api/v1/samples/{id}/text", &["get"], get(read::text)),

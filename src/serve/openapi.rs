@@ -15,6 +15,7 @@ use super::problem::{Kind, Problem};
 use super::quarantine::QuarantineRequest;
 use super::query::{EmbedRequest, Embeddings, Hits, Novelties, NoveltyRequest, SearchRequest};
 use super::sample_content::SampleContent;
+use super::standing::StandingRequest;
 use super::surfaces;
 use crate::status::Status;
 
@@ -240,6 +241,37 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         ),
         ("drop", "Forget rejected files; their files stay where they are."),
     ];
+    let standing = [
+        (
+            "rollback",
+            "Have an older generation answer: this one, or the one before. Newer ones are passed over until one is published that is \
+             newer still.",
+        ),
+        (
+            "pin",
+            "Have this generation answer whatever is published, or, with null, take the pin away.",
+        ),
+    ];
+    for (name, summary) in standing {
+        let request = types.subschema_for::<StandingRequest>();
+        let answer = content::<StreamModels>(types);
+        let problems = [
+            Kind::NotFound,
+            Kind::Gone,
+            Kind::TooLarge,
+            Kind::UnsupportedType,
+            Kind::Unprocessable,
+        ];
+        let path = format!("/api/v1/models/{{stream}}/{name}");
+        let operation = json!({ "post": {
+            "operationId": operation_id("post", &path),
+            "summary": summary,
+            "parameters": [stream()],
+            "requestBody": { "required": true, "content": { "application/json": { "schema": request } } },
+            "responses": responses(types, answer, &problems),
+        } });
+        paths.insert(path, operation);
+    }
     for (name, summary) in handled {
         let request = types.subschema_for::<QuarantineRequest>();
         let answer = content::<HandledAnswer>(types);

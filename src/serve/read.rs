@@ -63,10 +63,15 @@ pub(super) async fn streams(State(state): App) -> Result<Json<StreamsAnswer>, Pr
     Ok(Json(StreamsAnswer { streams }))
 }
 
-fn list(name: &StreamName, handle: &StreamHandle) -> Vec<Model> {
+pub(super) fn list(name: &StreamName, handle: &StreamHandle) -> Vec<Model> {
     let serving = handle.serving.current().map(|served| served.published.generation);
     let aliases = Alias::ALL.map(|alias| (alias, handle.registry.find(alias).map(|found| found.generation)));
+    let pinned = handle.registry.pinned();
     let describe = |published: Published| Model {
+        neighbours_kept: published.manifest.neighbours_kept(),
+        major: published.manifest.is_major(),
+        withdrawn: handle.registry.is_withdrawn(published.generation),
+        pinned: pinned == Some(published.generation),
         stream: name.clone(),
         generation: published.generation,
         space: published.space,

@@ -143,6 +143,31 @@ impl StreamServing {
         }
     }
 
+    /// Prepares what the registry says should answer, where that is not what answers or is being prepared: after a publication, a
+    /// roll-back or a pin.
+    pub fn follow_registry(&self) {
+        let Some(latest) = self.inner.setup.registry.latest() else {
+            return;
+        };
+        let is_latest = |published: &Published| published.generation == latest.generation;
+        let mut build = self.inner.build.lock();
+        if build
+            .running
+            .as_ref()
+            .is_some_and(|running| is_latest(&running.published))
+        {
+            build.next = None;
+            return;
+        }
+        if self.current().is_some_and(|current| is_latest(&current.published)) {
+            // What was being prepared was rolled back from; its thread ends with it.
+            *build = Build::default();
+            return;
+        }
+        drop(build);
+        self.on_published(latest);
+    }
+
     /// The generation that answers queries.
     pub fn current(&self) -> Option<Arc<Served>> {
         self.inner.current.load_full()

@@ -38,6 +38,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
                     hint = "look at what arrives now (curiod sample ID, the dashboard): a camera moved, a sensor broke, or a new season; the learner follows by itself",
                     "the stream has changed: {alert}");
                 self.shared.state.lock().drift = Some(alert.to_string());
+                self.shifted_at = Some(self.learner.steps());
             }
             Alert::Outlier { .. } => {
                 if let Some(info) = &info

@@ -31,6 +31,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             decoders: self.learner.decoders()?,
             watermark: self.replay.newest(),
             loss: self.learner.loss(),
+            steps_since_shift: self.shifted_at.map(|shifted_at| step.saturating_sub(shifted_at)),
         });
         Ok(())
     }

@@ -4,9 +4,13 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::gate::tests::{TINY, buffer, random};
+use crate::gate::Accepted;
+use crate::gate::tests::{CRAMMED, TINY, buffer, crammed, random};
 use crate::ids::{Generation, SampleId};
 use crate::model::{Architecture, EncoderSpec, ImageSpec};
+
+/// How far beyond the better weights is too far: neither better nor much worse than the ones it began from.
+const TOO_FAR: f64 = 3.0;
 
 /// A gate with one stream of 8 exam pictures, whose exam is therefore too small to compare models.
 struct Site {
@@ -18,7 +22,14 @@ struct Site {
 
 impl Site {
     fn new(on_verdict: impl Fn(&VerdictRecord, Option<&Published>) + Send + Sync + 'static) -> Self {
-        let (buffer_dir, replay) = buffer(8, 8);
+        Self::with_exam(8, on_verdict)
+    }
+
+    fn with_exam(
+        samples: usize,
+        on_verdict: impl Fn(&VerdictRecord, Option<&Published>) + Send + Sync + 'static,
+    ) -> Self {
+        let (buffer_dir, replay) = buffer(samples, 8);
         let registry_dir = tempfile::tempdir().unwrap();
         let registry = Arc::new(Registry::open(registry_dir.path(), 5, Arc::new(SystemClock)).unwrap());
         let name: StreamName = "pictures".parse().unwrap();
@@ -39,12 +50,17 @@ impl Site {
     }
 
     fn put(&self, step: u64, encoder: EncoderSpec, weights: &[u8]) {
+        self.put_after_shift(step, encoder, weights, None);
+    }
+
+    fn put_after_shift(&self, step: u64, encoder: EncoderSpec, weights: &[u8], steps_since_shift: Option<u64>) {
         let provenance = Provenance {
             stream: self.name.clone(),
             step,
             watermark: SampleId(0),
             loss: None,
             encoder,
+            steps_since_shift,
         };
         let weights = Weights {
             student: weights.to_vec(),
@@ -178,6 +194,99 @@ fn a_candidate_of_an_unknown_stream_is_refused() {
         watermark: SampleId(0),
         loss: None,
         encoder: TINY,
+        steps_since_shift: None,
     };
     assert!(!site.gate.slot().put(provenance, Weights::default()));
+}
+
+/// Publishes weights past the gate.
+fn published(site: &Site, weights: &[u8], best: bool) -> Generation {
+    let provenance = Provenance {
+        stream: site.name.clone(),
+        step: 50,
+        watermark: SampleId(0),
+        loss: None,
+        encoder: TINY,
+        steps_since_shift: None,
+    };
+    let weights = Weights {
+        student: weights.to_vec(),
+        teacher: weights.to_vec(),
+        ..Weights::default()
+    };
+    let staged = site.registry.stage(provenance, &weights).unwrap();
+    let accepted = Accepted::for_tests(Network::Student, &weights.student, best);
+    site.registry.publish(staged, accepted).unwrap().generation
+}
+
+#[test]
+fn a_published_model_that_is_found_worse_than_the_best_is_rolled_back_from() {
+    let site = Site::with_exam(CRAMMED, |_, _| {});
+    let [_, late] = crammed();
+    let best = published(&site, late, true);
+    let worse = published(&site, &random(4), false);
+    assert_eq!(site.registry.latest().unwrap().generation, worse);
+    site.put(100, TINY, &random(5));
+    site.wait_for(1);
+    assert_eq!(site.registry.latest().unwrap().generation, best);
+    let verdict = site.registry.verdicts().pop().unwrap();
+    assert_eq!(verdict.fell_back_to, Some(best));
+    assert!(verdict.reason.contains("which answers again"), "{}", verdict.reason);
+}
+
+#[test]
+fn of_a_candidate_that_went_too_far_a_mixture_with_the_published_model_is_published() {
+    let site = Site::with_exam(CRAMMED, |_, _| {});
+    let [early, late] = crammed();
+    published(&site, early, true);
+    // Beyond the better weights, on the line from the published ones.
+    let too_far = weights::mix(early, late, TOO_FAR).unwrap();
+    site.put(100, TINY, &too_far);
+    let counters = site.wait_for(1);
+    let verdict = site.registry.verdicts().pop().unwrap();
+    assert_eq!(counters.published, 1, "{}", verdict.reason);
+    let share = verdict.exam.unwrap().exam.share;
+    assert!(share < 1.0, "{share}: {}", verdict.reason);
+    let expected = weights::mix(early, &too_far, share).unwrap();
+    assert_eq!(site.registry.latest().unwrap().weights().unwrap(), expected);
+}
+
+#[test]
+fn right_after_a_change_of_the_stream_nothing_is_published_but_not_for_ever() {
+    let site = Site::new(|_, _| {});
+    site.put_after_shift(50, TINY, &random(3), Some(0));
+    assert_eq!(site.wait_for(1).published, 1, "there was none before");
+    for (step, judged) in [(200, 2), (300, 3)] {
+        site.put_after_shift(step, TINY, &random(step), Some(99));
+        assert_eq!(site.wait_for(judged).published, 1);
+        let verdict = site.registry.verdicts().pop().unwrap();
+        assert!(verdict.put_off && verdict.exam.is_none(), "{}", verdict.reason);
+        assert!(
+            verdict.reason.contains("the stream changed 99 steps ago"),
+            "{}",
+            verdict.reason
+        );
+    }
+    site.put_after_shift(400, TINY, &random(4), Some(99));
+    assert_eq!(site.wait_for(4).published, 2, "two in a row were put off");
+    site.put_after_shift(800, TINY, &random(5), Some(100));
+    assert_eq!(site.wait_for(5).published, 3, "it was long enough ago");
+}
+
+#[test]
+fn each_candidate_since_the_last_publication_has_less_of_the_risk() {
+    let site = Site::with_exam(CRAMMED, |_, _| {});
+    let [early, late] = crammed();
+    published(&site, late, true);
+    for step in [100, 200, 300] {
+        site.put(step, TINY, early);
+        site.wait_for(step / 100);
+    }
+    let trials: Vec<u64> = site
+        .registry
+        .verdicts()
+        .iter()
+        .map(|v| v.exam.as_ref().unwrap().exam.trial)
+        .collect();
+    assert_eq!(trials, [1, 2, 3]);
 }
