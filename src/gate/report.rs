@@ -130,6 +130,10 @@ fn whole() -> f64 {
     1.0
 }
 
+fn lowest() -> f64 {
+    -1.0
+}
+
 /// What was measured of one network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
@@ -227,6 +231,9 @@ pub struct Difference {
     pub mean: f64,
     /// Its lower bound, at a confidence that allows for all that is looked at until something is published.
     pub lower_bound: f64,
+    /// The same at the higher confidence that a claim of being better asks for, since several may be made.
+    #[serde(default = "lowest")]
+    pub gain_bound: f64,
     /// Its upper bound, at the stated confidence: what is below 0 by more than the margin is worse.
     #[serde(default = "whole")]
     pub upper_bound: f64,

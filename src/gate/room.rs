@@ -211,7 +211,7 @@ impl Room {
         let published = measured.map(|seat| seat.clean.matrix(&exam.samples, 0, CLEAN_VIEWS));
         let quarters = slices::quarters(&exam.samples, published.as_ref());
         let bounds = Bounds {
-            lower: statistics::spent(config.confidence, hearing.trial),
+            lower: statistics::spent(config.confidence, hearing.trial, hearing.share),
             upper: config.confidence,
         };
         let compare = |seat: Option<&Seat>| {
@@ -349,12 +349,14 @@ impl Seat {
             return BTreeMap::new();
         }
         let each = less(&self.scores, &other.scores);
-        let quarters = quarters.iter().map(|(slice, places)| {
+        let parts = quarters.iter().map(|(slice, places)| {
             let part: Vec<f64> = places.iter().map(|place| each[*place]).collect();
             (*slice, bounds.of(&part))
         });
-        let spoilt = (Slice::Corrupted, bounds.of(&less(&self.corrupted, &other.corrupted)));
-        quarters.chain([spoilt]).collect()
+        // Where a quarter says something, all of it does.
+        let spoilt =
+            (!quarters.is_empty()).then(|| (Slice::Corrupted, bounds.of(&less(&self.corrupted, &other.corrupted))));
+        parts.chain(spoilt).collect()
     }
 
     /// Share of each sample's nearest that are among its nearest to the other.
@@ -371,10 +373,10 @@ fn less(own: &[f64], others: &[f64]) -> Vec<f64> {
     own.iter().zip(others).map(|(own, other)| own - other).collect()
 }
 
-/// The confidences of the two bounds of a mean difference.
+/// The confidences of the bounds of a mean difference.
 #[derive(Clone, Copy)]
 struct Bounds {
-    lower: f64,
+    lower: statistics::Spent,
     upper: f64,
 }
 
@@ -384,7 +386,8 @@ impl Bounds {
         let turned: Vec<f64> = differences.iter().map(|difference| -difference).collect();
         Difference {
             mean: statistics::mean(differences),
-            lower_bound: statistics::lower_bound(differences, self.lower),
+            lower_bound: statistics::lower_bound(differences, self.lower.no_worse),
+            gain_bound: statistics::lower_bound(differences, self.lower.better),
             upper_bound: -statistics::lower_bound(&turned, self.upper),
         }
     }

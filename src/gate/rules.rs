@@ -7,8 +7,8 @@
 //!    above `-margin`, and so is that of how much of what is hidden is told, where the objective learns to tell it;
 //! 4. is *nowhere worse* than either: on no [`Slice`](super::Slice) of the exam is the upper bound of the difference below `-margin`.
 //!    (A quarter of the exam proves so little that asking for a proof of being as good there would stop every publication.);
-//! 5. is *better in something* than the published model: the lower bound of the difference is above 0 for the scores, for how much is
-//!    told, or for the scores of the newest samples. What is merely other is not published: each new space costs every
+//! 5. is *better in something* than the published model: the lower bound of the difference, at a confidence that allows for three
+//!    claims, is above 0 for the scores, for how much is told, or for the scores of the newest samples. What is merely other is not published: each new space costs every
 //!    client that keeps vectors;
 //! 6. has an effective rank of at least [`RANK_SHARE_PUBLISHED`] of the published model's, unless its scores are proven better.
 //!
@@ -144,7 +144,7 @@ fn unproven(report: &Report, step: u64, network: Network) -> Option<String> {
                 report.of(network).rank?,
                 published.measured.rank? * RANK_SHARE_PUBLISHED,
             );
-            let proven_better = published.difference(network).is_some_and(|d| d.lower_bound > 0.0);
+            let proven_better = published.difference(network).is_some_and(|d| d.gain_bound > 0.0);
             (own < floor && !proven_better).then(|| {
                 format!("its effective rank of {own:.1} is below {floor:.1}, {RANK_SHARE_PUBLISHED} of {generation}'s")
             })
@@ -184,7 +184,7 @@ fn no_better(than: &str, published: &Comparison, network: Network) -> Option<Str
         published.told(network),
         published.slices(network).get(&Slice::Recent).copied(),
     ];
-    let proven = gains.into_iter().flatten().any(|d| d.lower_bound > 0.0);
+    let proven = gains.into_iter().flatten().any(|d| d.gain_bound > 0.0);
     let scores = published.difference(network).map(points).unwrap_or_default();
     (!proven).then(|| format!("it is proven better than {than} in nothing ({scores})"))
 }

@@ -13,19 +13,37 @@
 /// What may be claimed of one candidate: that it is better by its score, by how much it tells, or on the newest samples.
 const CLAIMS: f64 = 3.0;
 
-/// Networks of one candidate, and mixtures of each with the published model, itself included.
-const LOOKED_AT: f64 = 2.0 * super::SHARES.len() as f64;
+/// Networks of one candidate.
+const NETWORKS: f64 = 2.0;
 
 /// Largest share of the money that is bet on one sample; below 1, so that the gambler is never ruined.
 const STAKE_MAX: f64 = 0.9;
 
-/// The confidence of one bound, so that of all candidates that are judged until one is published, however many, the probability that
-/// any that is worse by the margin passes, or any that is no better is called better, is at most `1 - confidence`. `trial`: which
-/// of them, from 1. The k-th is given `6 / (pi k)^2` of the risk, which sums to 1 over all k, and shares it evenly among all that is
-/// looked at and may be claimed (Bonferroni).
-pub fn spent(confidence: f64, trial: u64) -> f64 {
-    let share = 6.0 / (std::f64::consts::PI * trial.max(1) as f64).powi(2);
-    1.0 - (1.0 - confidence) * share / (CLAIMS * LOOKED_AT)
+/// The confidences of the lower bounds of one judgement: of "it is no worse", and of "it is better".
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spent {
+    /// That the bound of a candidate that is worse is above what is true.
+    pub no_worse: f64,
+    /// The same of what is claimed to be better.
+    pub better: f64,
+}
+
+/// How the risk `1 - confidence` is shared out, so that of all candidates that are judged until one is published, however many, the
+/// probability that any that is worse by the margin passes is at most that, and so is the probability that any that is better in
+/// nothing is called better. `trial`: which of them, from 1; `share`: the candidate's in the weights.
+///
+/// The k-th candidate is given `6 / (pi k)^2` of it, which sums to 1 over all k. Half of that is for its two networks, half for
+/// their mixtures with the published model, evenly; a claim has a third of its network's (Bonferroni). That a network must be no
+/// worse in several things at once costs nothing (intersection-union test).
+pub fn spent(confidence: f64, trial: u64, share: f64) -> Spent {
+    let of_trial = 6.0 / (std::f64::consts::PI * trial.max(1) as f64).powi(2);
+    let mixtures = (super::SHARES.len() - 1) as f64;
+    let looks = if share < 1.0 { NETWORKS * mixtures } else { NETWORKS };
+    let risk = (1.0 - confidence) * of_trial / 2.0 / looks;
+    Spent {
+        no_worse: 1.0 - risk,
+        better: 1.0 - risk / CLAIMS,
+    }
 }
 
 /// Mean of the differences; 0 for none.
@@ -173,6 +191,19 @@ mod tests {
         };
         assert!(bound(32) < bound(128) && bound(128) < bound(1_024) && bound(1_024) < 0.1);
         assert!(bound(1_024) > 0.08);
+    }
+
+    #[test]
+    fn all_that_is_looked_at_until_a_publication_never_costs_more_than_the_stated_risk() {
+        let mut whole = 0.0;
+        for trial in 1..10_000 {
+            for share in crate::gate::SHARES {
+                let spent = spent(0.95, trial, share);
+                assert!(spent.better > spent.no_worse && spent.no_worse > 0.95);
+                whole += NETWORKS * (1.0 - spent.no_worse);
+            }
+        }
+        assert!(whole < 0.05 && whole > 0.0499, "{whole}");
     }
 
     #[test]

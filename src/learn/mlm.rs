@@ -23,8 +23,10 @@ use crate::sample::Modality;
 /// Temperature of the softmax over similarities of halves (Gao et al. 2021; Giorgi et al. 2021).
 const TEMPERATURE: f64 = 0.1;
 
-/// What finding the other half weighs beside hidden words.
-const CONTRAST: f64 = 3.0;
+/// What finding the other half weighs beside hidden words. Hidden words alone pull the features of all texts together; of weights from
+/// 0 to 100 more of it brought better neighbours and a worse perplexity (kNN of intents after 800 steps, i.i.d., 41 % at 0, 55 at 1, 62
+/// at 3, 65 at 10, 67 at 30; the perplexity at the end of the stream 24, 58 and 105 at 3, 10 and 30).
+const CONTRAST: f64 = 10.0;
 
 /// The objective: an encoder, the head that says what is hidden, and the second task's.
 pub struct Mlm {

@@ -22,6 +22,7 @@ fn bounds(mean: f64, lower_bound: f64) -> Difference {
     Difference {
         mean,
         lower_bound,
+        gain_bound: lower_bound,
         upper_bound: 2.0 * mean - lower_bound,
     }
 }
