@@ -103,7 +103,8 @@ impl AccessError {
 /// The bytes of a file that nobody but its readers may see, and nobody but its owner change.
 ///
 /// # Errors
-/// It can not be read, is larger than a file of keys, belongs to another user than this one and root, or its mode lets others in.
+/// It can not be read, is larger than a file of keys, belongs to another user than this one and root (whom no owner is foreign
+/// to), or its mode lets others in.
 pub fn read_private(path: &Path, readers: Readers) -> Result<Vec<u8>, AccessError> {
     let unreadable = |source| AccessError::Unreadable {
         path: path.to_owned(),
@@ -138,8 +139,9 @@ pub fn read_private(path: &Path, readers: Readers) -> Result<Vec<u8>, AccessErro
             mode,
         });
     }
-    let owner = metadata.uid();
-    if owner != 0 && owner != geteuid().as_raw() {
+    // Root keeps other users' files for them, and is told which.
+    let (owner, reader) = (metadata.uid(), geteuid().as_raw());
+    if ![0, owner].contains(&reader) && owner != 0 {
         return Err(AccessError::Foreign {
             path: path.to_owned(),
             owner,
