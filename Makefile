@@ -4,6 +4,7 @@
 # make bench   the measurements of docs/BENCHMARKS.md
 # make soak    the long tests (700 deaths, 300 disk faults, every file damaged), arrivals for SOAK_MINUTES=30, service-test
 # make fuzz    every decoder and parser on made-up bytes, FUZZ_SECONDS=60 each
+# make deny    licences, bans, sources and known faults of every crate that curiod is built of
 # make install PREFIX=/usr/local: binary, libtorch, example configuration, man pages, completions
 # make deb     target/debian/curiod_*.deb, for Debian 12 and later
 # make service-test  as root: the package and its service on a Debian 12 of its own, through kills, upgrade and purge
@@ -14,7 +15,7 @@ SOAK_MINUTES ?= 30
 CARGO ?= cargo
 BINARY = $(or $(CARGO_TARGET_DIR),target)/release/curiod
 
-.PHONY: build demo test bench soak fuzz install deb service-test libtorch
+.PHONY: build demo test bench soak fuzz deny install deb service-test libtorch
 
 build: libtorch
 	$(CARGO) build --release --bins
@@ -42,6 +43,9 @@ soak: build
 
 fuzz: libtorch
 	scripts/fuzz.sh
+
+deny:
+	scripts/deny.sh
 
 install: build
 	DESTDIR="$(DESTDIR)" scripts/install.sh "$(BINARY)" "$(PREFIX)"

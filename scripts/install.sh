@@ -35,7 +35,8 @@ for library in libtorch_cpu.so libtorch.so libc10.so libgomp.so.1 libcudart.so.1
 done
 
 install -D -m 644 -t "$documents" "$root/config/curiod.toml" "$root/README.md" "$root"/LICENSE-*
-install -D -m 644 -t "$documents/examples" "$root/systemd/gpu.conf" "$root/systemd/inbox.conf"
+install -D -m 644 -t "$documents/examples" "$root/systemd/gpu.conf" "$root/systemd/inbox.conf" \
+  "$root/systemd/network.conf"
 if [ -d "$libtorch/licences" ]; then install -D -m 644 -t "$documents/libtorch" "$libtorch"/licences/*; fi
 
 install -d "$destination/lib/systemd/system"

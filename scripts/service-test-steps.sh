@@ -68,7 +68,7 @@ cp /usr/share/doc/curiod/examples/*.conf "$DROP_INS"
 quietly systemd-analyze verify --man=no curiod.service
 [ ! -s output ] || { cat output; failed "systemd-analyze verify has complaints about the example drop-ins"; }
 rm "$DROP_INS"/*.conf
-ok "nor about the service with the drop-ins for a GPU and for another inbox"
+ok "nor about the service with the drop-ins for a GPU, another inbox and the network"
 
 cp trash/*.jpg "$INBOX"
 first=$(distinct trash)
@@ -80,6 +80,22 @@ curiod search --file "$query" --k 3 >output
 [ "$(wc -l <output)" -ge 3 ]
 curiod novelty --file "$query" >/dev/null
 ok "generation $(number generation) is published, and a search finds pictures"
+
+[ "$(stat -c '%a %U %G' /run/curiod/curiod.sock)" = "660 curiod curiod" ]
+curiod keys new --name reader --scope read --file /etc/curiod/keys >reader.key 2>/dev/null
+chmod 600 reader.key
+printf '[Service]\nLoadCredential=keys:/etc/curiod/keys\nEnvironment=CURIOD__SERVER__KEYS_FILE=%%d/keys\n' >"$DROP_INS/keys.conf"
+systemctl daemon-reload
+quietly systemctl restart curiod
+answers >/dev/null
+if curiod status --url http://127.0.0.1:8642 >/dev/null 2>&1; then failed "it answered without a key"; fi
+curiod status --url http://127.0.0.1:8642 --key-file reader.key >/dev/null
+rm "$DROP_INS/keys.conf" /etc/curiod/keys
+systemctl daemon-reload
+quietly systemctl restart curiod
+# These starts are no failures.
+systemctl reset-failed curiod
+ok "with keys from systemd's credentials it asks for one; the socket is its group's"
 
 pid=$(main_pid) cursor=$(now)
 sed -i 's/^settle_ms = 500/settle_ms = 400/' "$CONFIG"

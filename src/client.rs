@@ -1,14 +1,23 @@
-//! The client of a running daemon: JSON over HTTP, and errors that say what, where and what next.
+//! The client of a running daemon: JSON over HTTP, by TCP, TLS or the daemon's socket, and errors that say what, where and
+//! what next.
+//! Always true: no proxy is asked and no redirect followed: what is meant for a daemon goes to it alone.
 
-use std::io;
+mod connect;
+
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use ureq::Agent;
-use ureq::http::Uri;
+use tokio::runtime::{Builder, Runtime};
 
+use crate::access::Secret;
 use crate::serve::problem::Problem;
+use connect::{Failed, Place};
 
 /// Where a daemon listens unless it is told otherwise.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:8642";
@@ -16,14 +25,11 @@ pub const DEFAULT_URL: &str = "http://127.0.0.1:8642";
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(120);
 
-/// How long a connection may take.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-
 /// How long a question that the daemon is too busy for, or not ready for, is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bytes of an answer.
-const ANSWER_BYTES_MAX: u64 = 1 << 30;
+const ANSWER_BYTES_MAX: usize = 1 << 30;
 
 /// Why a question got no answer.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +37,22 @@ pub enum ClientError {
     /// The URL is none that a daemon could have.
     #[error("`{0}` is not the URL of a daemon")]
     Url(String),
+    /// The certificates that are to be trusted can not be read.
+    #[error("{} is {why}", path.display())]
+    Ca {
+        /// Their file.
+        path: PathBuf,
+        /// What it is.
+        why: String,
+    },
+    /// It does not show a certificate that is trusted.
+    #[error("{url} is not trusted: {why}")]
+    Untrusted {
+        /// Where.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// Nobody answers there.
     #[error("no curiod answers at {url}: {why}")]
     Unreachable {
@@ -56,7 +78,14 @@ impl ClientError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Url(_) => Some(format!("give one like {DEFAULT_URL} with --url or CURIOD_URL")),
+            Self::Url(_) => Some(format!(
+                "give one like {DEFAULT_URL}, https://HOST:8642 or unix:/run/curiod/curiod.sock with --url or CURIOD_URL"
+            )),
+            Self::Ca { .. } => Some("name a file of certificates (PEM) with --ca or CURIOD_CA".to_owned()),
+            Self::Untrusted { .. } => Some(
+                "name the certificate's authority, or itself where it has none, with --ca or CURIOD_CA, and ask by a name that is in it"
+                    .to_owned(),
+            ),
             Self::Unreachable { .. } => {
                 Some("start it with `curiod run`, or say where it is with --url or CURIOD_URL".to_owned())
             }
@@ -68,32 +97,37 @@ impl ClientError {
 
 /// A daemon somewhere.
 pub struct Client {
-    agent: Agent,
+    place: Place,
     url: String,
+    key: Option<Secret>,
+    runtime: Runtime,
 }
 
 impl Client {
-    /// The daemon at this URL. Nothing is sent yet.
+    /// The daemon at this URL: `http://HOST:PORT`, `https://HOST:PORT`, or `unix:PATH` of its socket. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// It is no such URL.
     pub fn new(url: &str) -> Result<Self, ClientError> {
-        let url = url.trim_end_matches('/');
-        let is_http = url
-            .parse::<Uri>()
-            .is_ok_and(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
-        if !is_http {
-            return Err(ClientError::Url(url.to_owned()));
-        }
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(ANSWER_MAX))
-            .timeout_connect(Some(CONNECT_MAX))
-            // A proxy of the environment would see what is meant for this machine.
-            .proxy(None)
-            .max_redirects(0)
-            .user_agent(concat!("curiod/", env!("CARGO_PKG_VERSION")))
-            .build();
+        Self::with(url, None, None)
+    }
+
+    /// The same, with the file of the certificates that are trusted (default: the system's) and the key to ask with.
+    ///
+    /// # Errors
+    /// It is no such URL, or the certificates can not be read.
+    pub fn with(url: &str, ca: Option<&Path>, key: Option<Secret>) -> Result<Self, ClientError> {
+        let url = url.trim_end_matches('/').to_owned();
+        let place = Place::of(&url, ca)?;
+        let runtime = Builder::new_current_thread().enable_all().build();
         Ok(Self {
-            agent: config.into(),
-            url: url.to_owned(),
+            place,
+            key,
+            runtime: runtime.map_err(|error| ClientError::Odd {
+                url: url.clone(),
+                why: error.to_string(),
+            })?,
+            url,
         })
     }
 
@@ -109,7 +143,8 @@ impl Client {
 
     /// Reads a path into a type.
     pub fn get_as<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.understood(self.agent.get(format!("{}{path}", self.url)).call())
+        let bytes = self.ask(Method::GET, path, None)?;
+        serde_json::from_slice(&bytes).map_err(|error| self.odd(error))
     }
 
     /// Asks a question; asks again for a while where the daemon says that it may be answered soon.
@@ -121,8 +156,9 @@ impl Client {
     /// As [`post`](Self::post), for an answer that is no JSON: its bytes.
     pub fn post_for_bytes(&self, path: &str, body: &Value) -> Result<Vec<u8>, ClientError> {
         let started = Instant::now();
+        let body = serde_json::to_vec(body).map_err(|error| self.odd(error))?;
         loop {
-            let answer = self.bytes(self.agent.post(format!("{}{path}", self.url)).send_json(body));
+            let answer = self.ask(Method::POST, path, Some(&body));
             let Err(ClientError::Problem(problem)) = &answer else {
                 return answer;
             };
@@ -136,23 +172,13 @@ impl Client {
         }
     }
 
-    fn understood<T: DeserializeOwned>(
-        &self,
-        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<T, ClientError> {
-        serde_json::from_slice(&self.bytes(answer)?).map_err(|error| self.odd(error))
-    }
-
     /// The body of a success; of anything else what it says.
-    fn bytes(&self, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Vec<u8>, ClientError> {
-        let mut answer = answer.map_err(|error| self.failed(error))?;
-        let status = answer.status();
-        let bytes = answer
-            .body_mut()
-            .with_config()
-            .limit(ANSWER_BYTES_MAX)
-            .read_to_vec()
-            .map_err(|error| self.odd(error))?;
+    fn ask(&self, method: Method, path: &str, body: Option<&[u8]>) -> Result<Vec<u8>, ClientError> {
+        let (status, bytes) = self.runtime.block_on(async {
+            tokio::time::timeout(ANSWER_MAX, self.exchange(method, path, body))
+                .await
+                .unwrap_or_else(|_| Err(self.odd(format!("no answer within {} s", ANSWER_MAX.as_secs()))))
+        })?;
         if status.is_success() {
             return Ok(bytes);
         }
@@ -162,25 +188,47 @@ impl Client {
         }
     }
 
-    fn failed(&self, error: ureq::Error) -> ClientError {
-        use ureq::Timeout;
-        let is_broken = |error: &io::Error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof
-            )
-        };
-        match &error {
-            ureq::Error::Io(broken) if is_broken(broken) => self.odd(error),
-            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve)
-            | ureq::Error::Io(_)
-            | ureq::Error::HostNotFound
-            | ureq::Error::ConnectionFailed => ClientError::Unreachable {
+    /// One request on a connection of its own.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&[u8]>,
+    ) -> Result<(StatusCode, Vec<u8>), ClientError> {
+        let connection = self.place.connect().await.map_err(|failed| match failed {
+            Failed::Unreachable(why) => ClientError::Unreachable {
                 url: self.url.clone(),
-                why: error.to_string(),
+                why,
             },
-            _ => self.odd(error),
+            Failed::Untrusted(why) => ClientError::Untrusted {
+                url: self.url.clone(),
+                why,
+            },
+            Failed::Odd(why) => self.odd(why),
+        })?;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.place.host())
+            .header(header::USER_AGENT, concat!("curiod/", env!("CARGO_PKG_VERSION")));
+        if let Some(key) = &self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", key.reveal()));
         }
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = body.map_or_else(Body::empty, |bytes| Body::from(bytes.to_vec()));
+        let request = request.body(body).map_err(|error| self.odd(error))?;
+        let (mut sender, driver) = http1::handshake(TokioIo::new(connection))
+            .await
+            .map_err(|error| self.odd(error))?;
+        // Ends with the runtime, or with its connection.
+        let driver = tokio::spawn(driver);
+        let answer = sender.send_request(request).await.map_err(|error| self.odd(error))?;
+        let status = answer.status();
+        let bytes = axum::body::to_bytes(Body::new(answer.into_body()), ANSWER_BYTES_MAX).await;
+        driver.abort();
+        Ok((status, bytes.map_err(|error| self.odd(error))?.to_vec()))
     }
 
     fn odd(&self, why: impl ToString) -> ClientError {

@@ -18,6 +18,7 @@ use crate::sample::Content;
 use crate::sample::image::Format;
 use crate::sample::image::fuzzing::{picture, reduced};
 
+pub use crate::access::fuzzing::{authorization, keys};
 pub use crate::learn::checkpoint_facts as checkpoint;
 pub use crate::registry::fuzzing::manifest;
 pub use crate::replay::fuzzing::{catalogue, segment};

@@ -12,9 +12,10 @@
 //! 6. [`daemon`]: starts, joins and reloads all of it; [`cli`] and [`client`] ask it; [`demo`] watches one at work;
 //!    [`backtest`] plays an archive through the parts of 2 and 3 and scores what was learnt; [`plot`] draws.
 //!
-//! What all of them lean on: [`config`], [`limits`], [`ids`], [`clock`] and [`rng`] (time and randomness are passed in),
+//! What all of them lean on: [`config`], [`access`] (keys, and what they are for), [`limits`], [`ids`], [`clock`] and [`rng`] (time and randomness are passed in),
 //! [`disk`] and [`durable`] (writing that survives a power cut, and faults on order). ARCHITECTURE.md has the threads, the queues and what is always true.
 
+pub mod access;
 pub mod backtest;
 pub mod cli;
 pub mod client;
@@ -39,5 +40,6 @@ pub mod replay;
 pub mod rng;
 pub mod sample;
 pub mod serve;
+pub mod socket;
 pub mod status;
 pub mod torch;

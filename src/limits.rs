@@ -75,6 +75,18 @@ pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Seconds in which a request's head must arrive, and that a connection may be idle; then it is closed.
 pub const HEAD_TIMEOUT_S: u64 = 60;
 
+/// Connections held at once by the admin socket, beside the others. Full: the next waits in the kernel's queue.
+pub const SOCKET_CONNECTIONS_MAX: usize = 32;
+
+/// Seconds in which TLS must be agreed upon; then the connection is closed.
+pub const HANDSHAKE_TIMEOUT_S: u64 = 10;
+
+/// Access keys of a daemon. A file with more is refused.
+pub const KEYS_MAX: usize = 1_024;
+
+/// Bytes of a file that holds keys or certificates; a larger one is refused.
+pub const PRIVATE_FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// Clients that follow `events` at once; more are answered 503.
 pub const EVENT_CLIENTS_MAX: usize = 32;
 

@@ -32,6 +32,8 @@ impl From<DaemonError> for Failure {
             DaemonError::Bind { .. } => {
                 (Self::FAILED, "stop what listens there (curiod status tells if it is a curiod), or set another server.bind (--bind without a file)".to_owned())
             }
+            DaemonError::Credentials(error) => (Self::CONFIG, error.hint()),
+            DaemonError::Socket(error) => (Self::FAILED, error.hint().to_owned()),
             DaemonError::Stream { source: source @ StreamError::Ingest(IngestError::Inbox { .. }), .. } => {
                 (Self::CONFIG, source.hint().to_owned())
             }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::access::read_keys;
 use crate::config::{Config, DeviceChoice};
+use crate::serve::tls::Tls;
 use crate::torch;
 
 /// How a check ended.
@@ -40,6 +42,7 @@ pub fn examine(config: &Config) -> Vec<Check> {
         device(config),
         state(&config.state_dir),
         port(config),
+        access(config),
         inotify(),
     ];
     for stream in &config.streams {
@@ -151,6 +154,32 @@ fn port(config: &Config) -> Check {
             format!("{}: {error}", config.server.bind),
             "a running curiod holds it (curiod status), or set server.bind to another",
         ),
+    }
+}
+
+fn access(config: &Config) -> Check {
+    let server = &config.server;
+    let keys = server.keys_file.as_deref().map(read_keys).transpose();
+    let tls = server.tls_certificate.as_deref().zip(server.tls_key.as_deref());
+    let tls = tls.map(|(certificate, key)| Tls::load(certificate, key)).transpose();
+    let failed = |error: String| {
+        check(
+            "access",
+            Outcome::Failed,
+            error,
+            "mend the file that is named (mode 0600, this user's); `curiod keys new` makes keys",
+        )
+    };
+    match (keys, tls) {
+        (Err(error), _) => failed(error.to_string()),
+        (_, Err(error)) => failed(error.to_string()),
+        (Ok(keys), Ok(tls)) => {
+            let keys = keys.map_or("no keys, loopback alone".to_owned(), |keys| {
+                format!("{} keys", keys.len())
+            });
+            let tls = if tls.is_some() { "TLS" } else { "no TLS" };
+            check("access", Outcome::Ok, format!("{keys}, {tls}"), "")
+        }
     }
 }
 

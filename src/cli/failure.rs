@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::access::AccessError;
 use crate::client::ClientError;
 use crate::config::ConfigError;
 use crate::daemon::log;
@@ -75,9 +76,9 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let code = match &error {
-            ClientError::Url(_) => Self::USAGE,
+            ClientError::Url(_) | ClientError::Ca { .. } => Self::USAGE,
             ClientError::Unreachable { .. } => Self::UNREACHABLE,
-            ClientError::Problem(_) | ClientError::Odd { .. } => Self::FAILED,
+            ClientError::Untrusted { .. } | ClientError::Problem(_) | ClientError::Odd { .. } => Self::FAILED,
         };
         Self {
             code,
@@ -85,6 +86,12 @@ impl From<ClientError> for Failure {
             hint: error.hint(),
             is_logged: false,
         }
+    }
+}
+
+impl From<AccessError> for Failure {
+    fn from(error: AccessError) -> Self {
+        Self::new(Self::FAILED, &error).hint(error.hint())
     }
 }
 

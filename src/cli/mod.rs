@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod failure;
 pub mod fill;
 pub mod inpaint;
+pub mod keys;
 pub mod models;
 pub mod output;
 pub mod over_time;
@@ -20,13 +21,17 @@ pub mod sample;
 pub mod shell;
 pub mod status;
 
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 pub use failure::Failure;
 
+use crate::access::read_secret;
 use crate::client::{Client, DEFAULT_URL};
+use crate::socket::{SOCKET_NAME, SocketPath};
 
 /// Drop unlabeled data into a folder; query a model that never stops learning from it.
 #[derive(Parser, Clone, Debug)]
@@ -78,25 +83,51 @@ pub enum Command {
     Models(models::ModelsCommand),
     /// The files that could not be taken, and why
     Quarantine(quarantine::QuarantineArgs),
+    /// Access keys: who may ask the daemon what
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
     /// A script that completes commands in your shell
     Completions(shell::CompletionsArgs),
     /// The manual
     Man(shell::ManArgs),
 }
 
-/// Which daemon.
+/// Which daemon, and with which right.
 #[derive(Args, Clone, Debug)]
 pub struct Connection {
-    /// Where the daemon listens
-    #[arg(long, env = "CURIOD_URL", default_value = DEFAULT_URL, value_name = "URL")]
-    url: String,
+    /// Where the daemon is: http://HOST:PORT, https://HOST:PORT, or unix:PATH of its socket [default: a socket of this machine that
+    /// answers, else http://127.0.0.1:8642]
+    #[arg(long, env = "CURIOD_URL", value_name = "URL")]
+    url: Option<String>,
+    /// A file that holds the key to ask with, readable for its owner alone
+    #[arg(long, env = "CURIOD_KEY_FILE", value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Certificates (PEM) to trust, for https [default: the system's]
+    #[arg(long, env = "CURIOD_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 impl Connection {
     /// A client of that daemon.
     pub fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::new(&self.url)?)
+        let key = self.key_file.as_deref().map(read_secret).transpose()?;
+        let url = self.url.clone().unwrap_or_else(nearest_url);
+        Ok(Client::with(&url, self.ca.as_deref(), key)?)
     }
+}
+
+/// The socket of this user's own daemon, or of the machine's service, if it answers; else the usual address.
+fn nearest_url() -> String {
+    let own = run::default_state_dir();
+    let folders = own
+        .into_iter()
+        .chain(["/run/curiod", "/var/lib/curiod"].map(PathBuf::from));
+    let mut sockets = folders.map(|folder| folder.join(SOCKET_NAME));
+    let found = sockets.find(|path| {
+        let reached = SocketPath::to(path);
+        reached.is_ok_and(|path| UnixStream::connect(path.as_path()).is_ok())
+    });
+    found.map_or(DEFAULT_URL.to_owned(), |path| format!("unix:{}", path.display()))
 }
 
 /// For whom to write.
@@ -128,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Sample(args) => sample::sample(&args),
         Command::Models(command) => models::models(&command),
         Command::Quarantine(args) => quarantine::quarantine(&args),
+        Command::Keys(command) => keys::keys(&command),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),
     };

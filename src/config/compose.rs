@@ -160,6 +160,15 @@ fn resolve_paths(config: &mut Config, folder: &Path) {
     resolve(&mut config.state_dir);
     config.learning.init.iter_mut().for_each(resolve);
     config.device.libtorch_dir.iter_mut().for_each(resolve);
+    let server = &mut config.server;
+    for path in [
+        &mut server.keys_file,
+        &mut server.tls_certificate,
+        &mut server.tls_key,
+        &mut server.socket,
+    ] {
+        path.iter_mut().for_each(resolve);
+    }
     for stream in &mut config.streams {
         stream.inbox.iter_mut().for_each(resolve);
         stream.ingest.done_dir.iter_mut().for_each(resolve);

@@ -2,6 +2,7 @@
 //! Invariant: a [`Config`] that [`compose()`] returned has passed [`Config::validate`]; nothing downstream checks a
 //! setting again.
 
+mod access;
 mod compose;
 mod sections;
 mod validate;

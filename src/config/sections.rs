@@ -38,9 +38,22 @@ pub struct DeviceConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Where to listen. Only loopback addresses are taken.
+    /// Where to listen. An address that is not loopback wants `keys_file`, and TLS or `plaintext`.
     #[schemars(with = "String")]
     pub bind: SocketAddr,
+    /// Names, and addresses, by which clients call this daemon beside `localhost` and the address it listens on. Requests for other
+    /// hosts are refused.
+    pub hosts: Vec<String>,
+    /// The access keys, as `curiod keys new` writes them; the file is its owner's alone. Where it is given, every request wants a key.
+    pub keys_file: Option<PathBuf>,
+    /// The certificate (PEM), and those between it and its authority. Where it is given, every connection is by TLS.
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM); nobody but its owner and group may read it.
+    pub tls_key: Option<PathBuf>,
+    /// Listen on an address that is not loopback without TLS: keys and data go over the network in the clear.
+    pub plaintext: bool,
+    /// The admin socket. Default: `curiod.sock` in the service's runtime folder, else in `state_dir`.
+    pub socket: Option<PathBuf>,
     /// Bytes of one request's body; more is answered 413.
     pub body_bytes_max: usize,
     /// Things that one request asks about; more is answered 413.
@@ -58,6 +71,12 @@ impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             bind: SocketAddr::from(([127, 0, 0, 1], 8642)),
+            hosts: Vec::new(),
+            keys_file: None,
+            tls_certificate: None,
+            tls_key: None,
+            plaintext: false,
+            socket: None,
             body_bytes_max: 64 << 20,
             items_max: 256,
             concurrency_max: 256,

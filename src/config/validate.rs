@@ -15,12 +15,7 @@ impl Config {
                 "add one: [[stream]] with name, modality and inbox",
             ));
         }
-        if !self.server.bind.ip().is_loopback() {
-            return Err(ConfigError::new(
-                format!("server.bind = \"{}\" is not a loopback address", self.server.bind),
-                "curiod has no access keys yet, so it listens on this machine only: use 127.0.0.1 or [::1], and a proxy for others",
-            ));
-        }
+        self.server.validate_access()?;
         for (key, value) in [
             ("server.body_bytes_max", self.server.body_bytes_max),
             ("server.items_max", self.server.items_max),

@@ -2,11 +2,13 @@
 //! Invariant: what the service manager is told is true: ready when queries are answered, alive while the server answers and every
 //! learner and every ingest moves.
 
+mod access;
 mod leftovers;
 pub mod lock;
 pub mod log;
 mod roster;
 mod service_manager;
+mod socket;
 mod stream;
 mod watchdog;
 
@@ -28,14 +30,17 @@ use crate::config::{Config, ConfigError};
 use crate::disk;
 use crate::learn::DeviceTurns;
 use crate::limits::EVENT_QUEUE_MAX;
-use crate::serve::{AppState, router, serve};
+use crate::serve::{AppState, Listener, admin_router, router, serve};
 use crate::torch::{self, TorchError};
+use access::{Access, CredentialError};
 pub use leftovers::sweep_copies;
 use lock::{LockError, StateLock};
 use roster::Roster;
+use socket::AdminSocket;
+pub use socket::{SocketError, socket_path};
 use stream::Common;
 pub use stream::{StreamError, replay_dir};
-use watchdog::Watchdog;
+use watchdog::{Probe, Watchdog};
 
 /// How long the daemon waits between two looks at how its parts are.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -60,6 +65,12 @@ pub enum DaemonError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The keys or the certificate can not be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    /// The admin socket can not be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// A stream could not be started.
     #[error("stream `{stream}`: {source}")]
     Stream {
@@ -100,6 +111,9 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
     let address = config.server.bind;
     let listener = std::net::TcpListener::bind(address).map_err(|source| DaemonError::Bind { address, source })?;
     let bound = listener.local_addr().map_err(system("read the bound address"))?;
+    let mut access = Access::load(&config.server)?;
+    let socket = socket_path(&config);
+    let (_socket_file, admin) = AdminSocket::listen(&socket)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(SERVER_THREADS)
         .thread_name("serve")
@@ -129,12 +143,24 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
         events,
         stopped.clone(),
     ));
+    access.hand_over(&state);
+    let probe = match access.tls() {
+        None => Probe::Address(bound),
+        Some(_) => Probe::Socket(socket.clone()),
+    };
     // The server answers while the streams are opened, which may take a while: alive, not ready.
     let mut server = runtime.spawn({
-        let app = router(Arc::clone(&state));
+        let (app, admin_app) = (router(Arc::clone(&state)), admin_router(Arc::clone(&state)));
+        let tls = access.tls();
         async move {
             listener.set_nonblocking(true)?;
-            serve(tokio::net::TcpListener::from_std(listener)?, app, stopped).await;
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let listener = match tls {
+                Some(tls) => Listener::Tls(listener, tls),
+                None => Listener::Plain(listener),
+            };
+            let admin = Listener::Socket(tokio::net::UnixListener::from_std(admin)?);
+            tokio::join!(serve(listener, app, stopped.clone()), serve(admin, admin_app, stopped));
             Ok::<(), std::io::Error>(())
         }
     });
@@ -150,8 +176,13 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
         state.ready.store(true, Ordering::Release);
         service_manager::ready();
         leftovers::look(&config);
-        info!(version = env!("CARGO_PKG_VERSION"), address = %bound, state = %config.state_dir.display(), "started");
-        runtime.block_on(obey(&roster, &state, signals, &mut server, config, reread))
+        info!(version = env!("CARGO_PKG_VERSION"), address = %bound, socket = %socket.display(), state = %config.state_dir.display(), "started");
+        let parts = Parts {
+            roster: Arc::clone(&roster),
+            state: Arc::clone(&state),
+            access: Arc::new(access),
+        };
+        runtime.block_on(obey(&parts, probe, signals, &mut server, config, reread))
     });
     state.ready.store(false, Ordering::Release);
     service_manager::stopping();
@@ -194,16 +225,23 @@ impl Signals {
     }
 }
 
+/// What a reload changes.
+struct Parts {
+    roster: Arc<Roster>,
+    state: Arc<AppState>,
+    access: Arc<Access>,
+}
+
 /// Obeys signals until one asks to stop, or the server ends.
 async fn obey(
-    roster: &Arc<Roster>,
-    state: &Arc<AppState>,
+    parts: &Parts,
+    probe: Probe,
     mut signals: Signals,
     server: &mut JoinHandle<std::io::Result<()>>,
     mut config: Config,
     reread: impl Fn() -> Result<Config, ConfigError>,
 ) -> Result<(), DaemonError> {
-    let watchdog = Watchdog::start(state.address()).map_err(|source| DaemonError::System {
+    let watchdog = Watchdog::start(probe).map_err(|source| DaemonError::System {
         what: "start the watchdog's thread",
         source,
     })?;
@@ -224,7 +262,7 @@ async fn obey(
             }
             _ = signals.reload.recv(), if reload.is_none() => {
                 service_manager::reloading();
-                reload = Some((Instant::now(), Box::pin(read_again(roster, state, config.clone(), &reread))));
+                reload = Some((Instant::now(), Box::pin(read_again(parts, config.clone(), &reread))));
             }
             taken = ended(&mut reload), if reload.is_some() => {
                 (config, reload) = (taken, None);
@@ -236,8 +274,8 @@ async fn obey(
                     service_manager::alive();
                 }
             } else {
-                service_manager::status(&roster.sentence());
-                match watchdog.stuck(roster) {
+                service_manager::status(&parts.roster.sentence());
+                match watchdog.stuck(&parts.roster) {
                     None => service_manager::alive(),
                     Some(part) => warn!(part, hint = "the service manager restarts it soon, and nothing acknowledged is lost; look at what that part uses: disk, device, memory", "does not move; the service manager is not told that the daemon is alive"),
                 }
@@ -257,12 +295,12 @@ async fn ended(reload: &mut Option<(Instant, Reload<'_>)>) -> Config {
 }
 
 /// Takes a changed configuration over, as far as that goes without a restart; gives the one that holds now.
-async fn read_again(
-    roster: &Arc<Roster>,
-    state: &Arc<AppState>,
-    old: Config,
-    reread: &impl Fn() -> Result<Config, ConfigError>,
-) -> Config {
+async fn read_again(parts: &Parts, old: Config, reread: &impl Fn() -> Result<Config, ConfigError>) -> Config {
+    // Whatever the configuration is by now: a key that was revoked is refused from here on.
+    let (access, state) = (Arc::clone(&parts.access), Arc::clone(&parts.state));
+    if let Err(error) = tokio::task::spawn_blocking(move || access.reload(&state)).await {
+        error!(%error, hint = "please report it with this log", "failed to read keys and certificate again; restart the daemon");
+    }
     let new = match reread() {
         Ok(new) => new,
         Err(error) => {
@@ -291,7 +329,7 @@ async fn read_again(
         }
     }
     // Streams are stopped and opened: work for a thread that may block.
-    let (roster, state) = (Arc::clone(roster), Arc::clone(state));
+    let (roster, state) = (Arc::clone(&parts.roster), Arc::clone(&parts.state));
     let streams = new.streams.clone();
     let taken =
         tokio::task::spawn_blocking(move || roster.change(streams, |handles| state.streams.store(Arc::new(handles))));

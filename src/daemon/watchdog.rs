@@ -1,10 +1,12 @@
 //! Does every part move that should? The learners' loops go round, the ingests' threads come to the end of each piece of
-//! work, the server answers a request as its users make them.
+//! work, the server answers a request as its users make them (over the admin socket, where all others speak TLS).
 //! Always true: a part that failed, is paused or has nothing to do is not stuck: it is told as such elsewhere, and a restart
 //! of the daemon would take queries down with it.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,7 @@ use tracing::warn;
 use super::roster::Roster;
 use super::service_manager;
 use crate::learn::Activity;
+use crate::socket::SocketPath;
 
 /// A part that has not moved for this long is stuck: a step or a write takes seconds, a wait for others' turns less.
 const STUCK_AFTER_MAX: Duration = Duration::from_secs(60);
@@ -36,8 +39,8 @@ pub(super) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Starts to ask the server at this address. The thread is not waited for: it may be in the middle of a question.
-    pub(super) fn start(server: SocketAddr) -> io::Result<Self> {
+    /// Starts to ask the server there. The thread is not waited for: it may be in the middle of a question.
+    pub(super) fn start(server: Probe) -> io::Result<Self> {
         let (after, answered_at) = (stuck_after(), Arc::new(Mutex::new(Instant::now())));
         let (stop, stopped) = bounded::<()>(0);
         let every = after.min(ANSWER_MAX) / 2;
@@ -46,7 +49,7 @@ impl Watchdog {
             let mut is_told = false;
             move || {
                 while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(every) {
-                    match ask(server) {
+                    match ask(&server) {
                         Ok(()) => {
                             *answered_at.lock() = Instant::now();
                             is_told = false;
@@ -88,14 +91,36 @@ impl Watchdog {
     }
 }
 
+/// Where the server is asked.
+pub(super) enum Probe {
+    /// At the address that it listens on.
+    Address(SocketAddr),
+    /// At its admin socket.
+    Socket(PathBuf),
+}
+
 /// Asks the server whether it is alive, as anybody can.
-fn ask(server: SocketAddr) -> io::Result<()> {
-    let mut connection = TcpStream::connect_timeout(&server, ANSWER_MAX)?;
-    connection.set_read_timeout(Some(ANSWER_MAX))?;
-    connection.set_write_timeout(Some(ANSWER_MAX))?;
+fn ask(server: &Probe) -> io::Result<()> {
+    match server {
+        Probe::Address(address) => {
+            let connection = TcpStream::connect_timeout(address, ANSWER_MAX)?;
+            connection.set_read_timeout(Some(ANSWER_MAX))?;
+            connection.set_write_timeout(Some(ANSWER_MAX))?;
+            ask_over(connection, &address.to_string())
+        }
+        Probe::Socket(path) => {
+            let connection = UnixStream::connect(SocketPath::to(path)?.as_path())?;
+            connection.set_read_timeout(Some(ANSWER_MAX))?;
+            connection.set_write_timeout(Some(ANSWER_MAX))?;
+            ask_over(connection, "localhost")
+        }
+    }
+}
+
+fn ask_over(mut connection: impl Read + Write, host: &str) -> io::Result<()> {
     write!(
         connection,
-        "GET /livez HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n"
+        "GET /livez HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     )?;
     let mut answer = [0; 12];
     connection.read_exact(&mut answer)?;

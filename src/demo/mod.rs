@@ -381,6 +381,8 @@ impl Daemon {
             .arg("--state")
             .arg(folder.join("state"))
             .env("CURIOD__LEARNING__SEED", seed.to_string())
+            // Its socket is its own, also where a service runs the demo.
+            .env_remove("RUNTIME_DIRECTORY")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log_file)

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 type Target = (&'static str, fn(&[u8]));
 
 /// Every target. `tests/fuzz/targets` has a file for each.
-const TARGETS: [Target; 21] = [
+const TARGETS: [Target; 23] = [
+    ("authorization", super::authorization),
     ("bmp", super::bmp),
     ("catalogue", super::catalogue),
     ("checkpoint", super::checkpoint),
@@ -18,6 +19,7 @@ const TARGETS: [Target; 21] = [
     ("infer", super::infer),
     ("jpeg", super::jpeg),
     ("jpeg_reduced", super::jpeg_reduced),
+    ("keys", super::keys),
     ("manifest", super::manifest),
     ("names", super::names),
     ("picture_file", super::picture_file),

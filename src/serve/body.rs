@@ -192,7 +192,7 @@ pub(super) fn room(state: &AppState, bytes: usize) -> Result<OwnedSemaphorePermi
 }
 
 /// Reads a refused body to its end in the background, and throws it away.
-fn drain(mut body: BodyDataStream) {
+pub(super) fn drain(mut body: BodyDataStream) {
     tokio::spawn(async move {
         let all = async {
             let mut bytes = 0;

@@ -10,9 +10,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::debug;
 
-use super::AppState;
+use super::admission::{self, OverSocket};
 use super::problem::{Kind, Problem};
 use super::surfaces::Surface;
+use super::{AppState, body};
 
 /// Headers of every answer: nothing of it may be framed, sniffed, or shown inside another site; pages load only what
 /// comes from here. CORS headers are absent: pages of other sites can not read an answer.
@@ -48,9 +49,17 @@ pub(super) async fn guard(State(state): State<Arc<AppState>>, request: Request, 
         .extensions()
         .get::<MatchedPath>()
         .map_or("other".to_owned(), |path| path.as_str().to_owned());
-    let mut response = match refuse(&state, &request) {
-        Some(problem) => problem.into_response(),
-        None => admit(&state, request, next).await,
+    let is_over_socket = request.extensions().get::<OverSocket>().is_some();
+    let refused = match refuse(&state, &request) {
+        Some(problem) => Some(problem.into_response()),
+        None => admission::refuse(&state, &method, &route, request.headers(), is_over_socket),
+    };
+    let mut response = match refused {
+        Some(refusal) => {
+            body::drain(request.into_body().into_data_stream());
+            refusal
+        }
+        None => admit(&state, request, next, is_over_socket).await,
     };
     // What axum itself says of a path that is no text.
     if response.status() == StatusCode::BAD_REQUEST && !is_problem(&response) {
@@ -77,8 +86,10 @@ fn is_problem(response: &Response) -> bool {
     kind.is_some_and(|kind| kind == "application/problem+json")
 }
 
-async fn admit(state: &AppState, request: Request, next: Next) -> Response {
-    let is_probe = PROBES.contains(&request.uri().path());
+/// Lets a request in where there is room. Probes and whoever comes over the admin socket find some always: what is at its limit
+/// must be seen and mended.
+async fn admit(state: &AppState, request: Request, next: Next, is_over_socket: bool) -> Response {
+    let is_probe = is_over_socket || PROBES.contains(&request.uri().path());
     let _permit = match state.requests.try_acquire() {
         Ok(permit) => Some(permit),
         Err(_) if is_probe => None,
@@ -106,13 +117,14 @@ async fn admit(state: &AppState, request: Request, next: Next) -> Response {
 /// (DNS rebinding) or straight to the address. The first shows in `Host`, the second in `Origin`.
 fn refuse(state: &AppState, request: &Request) -> Option<Problem> {
     let host = match named_host(request.uri(), request.headers()) {
-        Some(host) if is_ours(&host, state.bound) => host,
+        Some(host) if is_ours(&host, state.bound, &state.config.hosts) => host,
         Some(host) => {
             let detail = format!(
                 "this daemon answers for {} and for localhost, not for `{host}`",
                 state.bound
             );
-            return Some(Problem::new(Kind::MisdirectedRequest, detail));
+            let problem = Problem::new(Kind::MisdirectedRequest, detail);
+            return Some(problem.hint("if that name is this daemon's, its administrator adds it to `server.hosts`"));
         }
         None => {
             return Some(Problem::new(
@@ -145,16 +157,22 @@ fn named_host(uri: &Uri, headers: &HeaderMap) -> Option<String> {
     }
 }
 
-fn is_ours(host: &str, bound: SocketAddr) -> bool {
+/// Whether a `Host` is this machine, the address that is listened on, or one of the names of `server.hosts`. Where every
+/// address of the machine is listened on any address is: DNS rebinding needs a name.
+fn is_ours(host: &str, bound: SocketAddr, hosts: &[String]) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or(rest, |(address, _)| address),
         None => host.split_once(':').map_or(host, |(name, _)| name),
     };
     match name.parse::<IpAddr>() {
-        Ok(address) => address.is_loopback() || address == bound.ip(),
+        Ok(address) => {
+            let is_named = || hosts.iter().any(|host| host.parse() == Ok(address));
+            address.is_loopback() || address == bound.ip() || bound.ip().is_unspecified() || is_named()
+        }
         Err(_) => {
             let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-            name == "localhost" || name.ends_with(".localhost")
+            let is_named = || hosts.iter().any(|host| host.eq_ignore_ascii_case(&name));
+            name == "localhost" || name.ends_with(".localhost") || is_named()
         }
     }
 }
@@ -163,28 +181,64 @@ fn is_ours(host: &str, bound: SocketAddr) -> bool {
 mod tests {
     use super::*;
 
+    const OURS: [&str; 6] = [
+        "localhost",
+        "LOCALHOST:8642",
+        "127.0.0.1:1",
+        "127.3.2.1",
+        "[::1]:8642",
+        "curiod.localhost",
+    ];
+
+    const FOREIGN: [&str; 6] = [
+        "evil.example",
+        "localhost.evil.example",
+        "10.0.0.1",
+        "",
+        "[::2]:80",
+        "127.0.0.1.evil.example",
+    ];
+
     #[test]
     fn only_names_of_this_machine_are_ours() {
         let bound = SocketAddr::from(([127, 0, 0, 1], 8642));
-        for ours in [
-            "localhost",
-            "LOCALHOST:8642",
-            "127.0.0.1:1",
-            "127.3.2.1",
-            "[::1]:8642",
-            "curiod.localhost",
-        ] {
-            assert!(is_ours(ours, bound), "{ours} was refused");
+        for ours in OURS {
+            assert!(is_ours(ours, bound, &[]), "{ours} was refused");
+        }
+        for foreign in FOREIGN {
+            assert!(!is_ours(foreign, bound, &[]), "{foreign} was taken");
+        }
+    }
+
+    #[test]
+    fn names_that_the_configuration_gives_are_ours_and_no_others() {
+        let hosts = ["curiod.lan".to_owned(), "10.0.0.1".to_owned()];
+        let bound = SocketAddr::from(([10, 0, 0, 7], 8642));
+        for ours in ["curiod.lan", "CURIOD.lan.:443", "10.0.0.1:8642", "10.0.0.7:1"]
+            .iter()
+            .chain(&OURS)
+        {
+            assert!(is_ours(ours, bound, &hosts), "{ours} was refused");
         }
         for foreign in [
             "evil.example",
-            "localhost.evil.example",
-            "10.0.0.1",
-            "",
-            "[::2]:80",
-            "127.0.0.1.evil.example",
+            "lan",
+            "a.curiod.lan",
+            "curiod.lan.evil.example",
+            "10.0.0.2",
         ] {
-            assert!(!is_ours(foreign, bound), "{foreign} was taken");
+            assert!(!is_ours(foreign, bound, &hosts), "{foreign} was taken");
+        }
+    }
+
+    #[test]
+    fn where_every_address_is_listened_on_each_is_ours_and_no_name_is() {
+        let bound = SocketAddr::from(([0, 0, 0, 0], 8642));
+        for ours in ["10.0.0.1:8642", "[2001:db8::1]:8642", "localhost"] {
+            assert!(is_ours(ours, bound, &[]), "{ours} was refused");
+        }
+        for foreign in ["evil.example", "", "10.0.0.1.evil.example"] {
+            assert!(!is_ours(foreign, bound, &[]), "{foreign} was taken");
         }
     }
 }

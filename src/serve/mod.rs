@@ -3,6 +3,7 @@
 //! disk on an async thread; every error is `application/problem+json`
 //! (`/readyz` says how far the daemon is, ready or not), or in the shape of the other protocol whose route was asked.
 
+mod admission;
 mod answers;
 mod body;
 mod choice;
@@ -34,25 +35,27 @@ mod stream;
 mod surfaces;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use arc_swap::ArcSwap;
-use axum::Router;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::extract::DefaultBodyLimit;
 use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Router};
 use tokio::sync::{Semaphore, broadcast, watch};
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use events::Event;
-pub use http::serve;
+pub use http::{Listener, serve};
 pub use stream::{ServingSetup, ServingState, StreamServing};
 
+use crate::access::Keys;
 use crate::config::ServerConfig;
 use crate::ids::StreamName;
 use crate::ingest::Quarantine;
@@ -102,6 +105,8 @@ pub struct AppState {
     config: ServerConfig,
     /// Where it listens.
     bound: SocketAddr,
+    /// Who may ask; None: whoever reaches it may ask what changes nothing. Replaced as a whole when their file is read again.
+    pub keys: ArcSwapOption<Keys>,
     /// The streams.
     pub streams: ArcSwap<Streams>,
     /// Reads the daemon's status.
@@ -136,6 +141,7 @@ impl AppState {
             event_clients: Arc::new(Semaphore::new(EVENT_CLIENTS_MAX)),
             config,
             bound,
+            keys: ArcSwapOption::empty(),
             streams: ArcSwap::default(),
             status,
             events,
@@ -220,6 +226,11 @@ pub fn router(state: Arc<AppState>) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(Arc::clone(&state), guard::guard))
         .with_state(state)
+}
+
+/// The same for the admin socket: whoever comes over it may ask everything.
+pub fn admin_router(state: Arc<AppState>) -> Router {
+    router(state).layer(Extension(admission::OverSocket))
 }
 
 /// Runs what may wait for the disk or a lock on a thread that may wait.

@@ -20,8 +20,10 @@ use super::surfaces;
 use crate::status::Status;
 
 /// Problems that every route may answer with: they come from what stands before the routes.
-pub(super) const ALWAYS: [Kind; 6] = [
+pub(super) const ALWAYS: [Kind; 8] = [
     Kind::MalformedRequest,
+    Kind::Unauthorized,
+    Kind::MissingScope,
     Kind::ForeignOrigin,
     Kind::MisdirectedRequest,
     Kind::Internal,
@@ -63,7 +65,12 @@ pub(super) fn description() -> Value {
         },
         "servers": [{ "url": "/" }],
         "paths": paths,
-        "components": { "schemas": types.take_definitions(true) },
+        // A key where the daemon has keys; none else.
+        "security": [{ "key": [] }, {}],
+        "components": {
+            "schemas": types.take_definitions(true),
+            "securitySchemes": { "key": { "type": "http", "scheme": "bearer" } },
+        },
     })
 }
 
@@ -409,6 +416,9 @@ fn responses(types: &mut SchemaGenerator, answer: Value, problems: &[Kind]) -> V
                     "description": said,
                     "content": { "application/problem+json": { "schema": types.subschema_for::<Problem>() } },
                 });
+                if status == 401 {
+                    response["headers"] = json!({ "WWW-Authenticate": { "schema": { "type": "string" } } });
+                }
                 if matches!(status, 429 | 503 | 504) {
                     response["headers"] = json!({ "Retry-After": { "schema": { "type": "integer" } } });
                 }

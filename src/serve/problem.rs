@@ -36,6 +36,10 @@ pub struct Problem {
 pub enum Kind {
     /// 400: not the JSON, or the parameters, that the route takes.
     MalformedRequest,
+    /// 401: without a key, or with one that is not known.
+    Unauthorized,
+    /// 403: with a key that lacks the scope.
+    MissingScope,
     /// 403: sent by a page of another site.
     ForeignOrigin,
     /// 404: no such route.
@@ -72,8 +76,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for the API's description.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::MalformedRequest,
+        Self::Unauthorized,
+        Self::MissingScope,
         Self::ForeignOrigin,
         Self::UnknownRoute,
         Self::NotFound,
@@ -96,6 +102,8 @@ impl Kind {
     pub fn describe(self) -> (&'static str, u16, &'static str) {
         match self {
             Self::MalformedRequest => ("malformed-request", 400, "The request is malformed"),
+            Self::Unauthorized => ("unauthorized", 401, "A key is needed"),
+            Self::MissingScope => ("missing-scope", 403, "This may not be asked so"),
             Self::ForeignOrigin => ("foreign-origin", 403, "Pages of other sites may not ask"),
             Self::UnknownRoute => ("unknown-route", 404, "There is no such route"),
             Self::NotFound => ("not-found", 404, "There is no such thing"),

@@ -38,6 +38,10 @@ pub(crate) fn curiod_held_by_modes() -> Option<Command> {
 fn without_settings(mut command: Command) -> Command {
     command
         .env_remove("CURIOD_URL")
+        .env_remove("CURIOD_KEY_FILE")
+        .env_remove("CURIOD_CA")
+        .env_remove("RUNTIME_DIRECTORY")
+        .env_remove("CREDENTIALS_DIRECTORY")
         .env_remove("CURIOD_LOG")
         .env_remove("CURIOD_FAULT")
         .env_remove("NOTIFY_SOCKET");
@@ -283,6 +287,12 @@ impl Site {
     /// Runs a client command and gives what it printed.
     pub(crate) fn client(&self, arguments: &[&str]) -> Output {
         curiod().args(arguments).args(["--url", &self.url()]).output().unwrap()
+    }
+
+    /// The same over the daemon's own socket, which takes an administrator's calls too.
+    pub(crate) fn admin(&self, arguments: &[&str]) -> Output {
+        let socket = format!("unix:{}", self.path("state/curiod.sock").display());
+        curiod().args(arguments).args(["--url", &socket]).output().unwrap()
     }
 
     /// Runs a client command with --json; None unless it succeeded.

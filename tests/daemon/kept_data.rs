@@ -214,16 +214,16 @@ fn rejected_files_are_listed_read_again_and_dropped_by_command() {
     let folder = site.path("state/streams/pictures/quarantine");
     site.wait_for("the move", |_| (files_below(&folder).len() == 2).then_some(()));
 
-    let unknown = site.client(&["quarantine", "retry", "nothing.png"]);
+    let unknown = site.admin(&["quarantine", "retry", "nothing.png"]);
     assert_eq!(unknown.status.code(), Some(1));
     assert!(
         said(&unknown).contains("`nothing.png` is not in quarantine"),
         "{}",
         said(&unknown)
     );
-    assert_eq!(site.client(&["quarantine", "drop"]).status.code(), Some(2));
+    assert_eq!(site.admin(&["quarantine", "drop"]).status.code(), Some(2));
 
-    let dropped = site.client(&["quarantine", "drop", "broken.png"]);
+    let dropped = site.admin(&["quarantine", "drop", "broken.png"]);
     assert!(dropped.status.success());
     assert!(
         said(&dropped).contains("quarantine/broken.png, and is yours to delete"),
@@ -236,7 +236,7 @@ fn rejected_files_are_listed_read_again_and_dropped_by_command() {
     site.configure("[stream.ingest]\nafter = \"move\"\n");
     assert_eq!(site.stop(), Some(0));
     site.start();
-    let retried = site.client(&["quarantine", "retry", "--all"]);
+    let retried = site.admin(&["quarantine", "retry", "--all"]);
     assert!(retried.status.success(), "{}", said(&retried));
     let stream = site.wait_until("sources_accepted", 1);
     assert_eq!(stream["sources_quarantined"], 0);

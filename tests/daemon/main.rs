@@ -21,6 +21,7 @@ mod odd_files;
 mod python;
 mod refusals;
 mod resources;
+mod security;
 mod series;
 mod signals;
 mod texts;

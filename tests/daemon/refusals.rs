@@ -8,7 +8,7 @@ use crate::harness::{Site, curiod};
 
 /// The daemon did not start, ended with this code, and said why as one event of its log that holds these words and a hint;
 /// nothing else of that is on stderr.
-fn not_started(output: &Output, code: i32, words: &[&str]) {
+pub(crate) fn not_started(output: &Output, code: i32, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
     let events: Vec<serde_json::Value> = said

@@ -1,7 +1,7 @@
 // The daemon's page: asks the public API how things are, and shows it.
 // Always true: one slow or failed answer never stops the others; a hidden page asks nothing.
 
-import { Problem, api } from './api.js';
+import { Problem, accessKey, api, setAccessKey } from './api.js';
 import { byId, clockTime, duration, el, refreshTimes, setState, setText, visible } from './elements.js';
 import { follow, unfollow } from './events.js';
 import { refreshGenerations, refreshQuarantine } from './lists.js';
@@ -29,6 +29,8 @@ async function ask() {
     page.status = await api('status');
     lastHeard = new Date();
     failures = 0;
+    byId('key-form').hidden = true;
+    byId('forget-key').hidden = accessKey() === null;
     remember(page.status);
     show();
     follow();
@@ -62,7 +64,32 @@ function showAway(error) {
   const why = error instanceof Problem ? `The daemon answers that ${error.message}` : 'The daemon does not answer';
   showHealth('away', lastHeard ? `${why}; last heard at ${clockTime(lastHeard)}` : why, 'away');
   byId('ask-again').hidden = false;
+  if (error instanceof Problem && (error.status === 401 || error.status === 403)) askForKey();
   byId('main').classList.toggle('stale', page.status !== null);
+}
+
+// --- The key, where the daemon asks for one
+
+/** Shows where a key is given, unless somebody is typing one. */
+function askForKey() {
+  const form = byId('key-form');
+  if (!form.hidden) return;
+  form.hidden = false;
+  byId('forget-key').hidden = accessKey() === null;
+  byId('key').focus();
+}
+
+function listenForKey() {
+  byId('key-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    setAccessKey(byId('key').value.trim());
+    byId('key-form').reset();
+    ask();
+  });
+  byId('forget-key').addEventListener('click', () => {
+    setAccessKey(null);
+    location.reload();
+  });
 }
 
 /** The part of the top that changes by itself: time up, or time to the next try. */
@@ -178,6 +205,7 @@ function chooseByAddress() {
 showIcon('unknown');
 makeStream();
 listenForPictures();
+listenForKey();
 chooseByAddress();
 addEventListener('hashchange', chooseByAddress);
 byId('ask-again').addEventListener('click', ask);

@@ -1,13 +1,15 @@
 // What happens, as the daemon tells it.
 
+import { events } from './api.js';
 import { byId, clockTime, count, el, pathOf, plural, setText, visible } from './elements.js';
 import { page } from './page.js';
 import { taken } from './pictures.js';
 
 const EVENT_ROWS_MAX = 30;
 
-let source = null;
-let sourceOpenedAt = 0;
+let following = null;
+let followedAt = 0;
+let isOpen = false;
 const rows = [];
 
 /** What an event says: a state for the eye, words, and the file that it is about. */
@@ -28,20 +30,24 @@ const EVENTS = {
 };
 
 /** Follows the events while the daemon is there and the page is seen. */
-export function follow() {
-  const isOpen = source && source.readyState !== EventSource.CLOSED;
-  if (isOpen || Date.now() - sourceOpenedAt < 5000) return;
-  sourceOpenedAt = Date.now();
-  source = new EventSource('api/v1/events');
-  for (const type of Object.keys(EVENTS)) source.addEventListener(type, (message) => happened(type, JSON.parse(message.data)));
-  source.addEventListener('open', drawEvents);
-  source.addEventListener('error', drawEvents);
+export async function follow() {
+  if (following || Date.now() - followedAt < 5000) return;
+  const mine = following = new AbortController();
+  followedAt = Date.now();
+  const opened = () => { isOpen = true; drawEvents(); };
+  try {
+    for await (const event of events(mine.signal, opened)) if (event.type in EVENTS) happened(event.type, event);
+  } catch {
+    // Whether the daemon is there is told by its status; the events are followed again with it.
+  }
+  if (following === mine) unfollow(followedAt);
 }
 
-export function unfollow() {
-  source?.close();
-  source = null;
-  sourceOpenedAt = 0;
+export function unfollow(lastAt = 0) {
+  following?.abort();
+  following = null;
+  followedAt = lastAt;
+  isOpen = false;
   drawEvents();
 }
 
@@ -64,7 +70,6 @@ function happened(type, event) {
 function drawEvents() {
   clearTimeout(drawing);
   drawing = 0;
-  const isOpen = source?.readyState === EventSource.OPEN;
   const waits = rows.length > 0 ? 'Since this page was opened, newest first.' : 'What happens from now on appears here.';
   setText(byId('events-note'), isOpen ? waits : 'Not following events now.');
   byId('events').replaceChildren(...rows.map(eventRow));

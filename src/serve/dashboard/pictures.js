@@ -1,6 +1,6 @@
 // Sheets of samples, and the neighbours of one: pictures, passages, lines of a series, or transitions.
 
-import { Problem, api, patiently, pictureUrl, post, sampleContent } from './api.js';
+import { Problem, api, patiently, post, sampleContent, showPicture } from './api.js';
 import { baseName, byId, clockTime, count, decimals, el, pathOf, plural, setState, setText, visible } from './elements.js';
 import { modalityOf, page } from './page.js';
 
@@ -50,14 +50,16 @@ function drawnSeries(series) {
 function makePicture(stream, { id, path, words }) {
   const isPicture = modalityOf(stream) === 'image';
   const picture = isPicture
-    ? el('img', { src: pictureUrl(stream, id), alt: '', loading: 'lazy', decoding: 'async', draggable: false, width: 84, height: 84 })
+    ? el('img', { alt: '', loading: 'lazy', decoding: 'async', draggable: false, width: 84, height: 84 })
     : el('span', { class: 'said' });
   const caption = el('span', { class: 'caption' }, words ? el('b', {}, words) : null, el('span', { class: 'path' }, visible(baseName(path))));
   const button = el('button', { type: 'button', title: `${visible(path)} (sample ${id})` }, picture, caption);
   button.setAttribute('aria-label', [`Neighbours of ${visible(path)}`, words].filter(Boolean).join(', '));
   const gone = () => el('span', { class: 'gone' }, 'gone');
-  if (isPicture) picture.addEventListener('error', () => picture.replaceWith(gone()));
-  else sampleContent(stream, id).then(drawn, gone).then((shown) => picture.replaceWith(shown));
+  if (isPicture) {
+    picture.addEventListener('error', () => picture.replaceWith(gone()));
+    showPicture(picture, stream, id);
+  } else sampleContent(stream, id).then(drawn, gone).then((shown) => picture.replaceWith(shown));
   button.addEventListener('click', () => searchSample(stream, id, path));
   return el('li', { 'data-sample': `${stream}/${id}` }, button);
 }
@@ -126,11 +128,13 @@ function searchPicture(file) {
   if (queryUrl) URL.revokeObjectURL(queryUrl);
   queryUrl = URL.createObjectURL(file);
   const path = `search?model=${encodeURIComponent(stream)}&k=${SHEET_PICTURES}`;
-  search(stream, file.name || 'the pasted picture', queryUrl, (signal) => api(path, { method: 'POST', headers: { 'content-type': type }, body: file, signal }));
+  const url = queryUrl;
+  search(stream, file.name || 'the pasted picture', (picture) => { picture.src = url; }, (signal) => api(path, { method: 'POST', headers: { 'content-type': type }, body: file, signal }));
 }
 
 function searchSample(stream, id, path) {
-  search(stream, path, pictureUrl(stream, id), (signal) => post('search', { model: stream, id, k: SHEET_PICTURES }, { signal }));
+  const preview = modalityOf(stream) === 'image' ? (picture) => showPicture(picture, stream, id) : null;
+  search(stream, path, preview, (signal) => post('search', { model: stream, id, k: SHEET_PICTURES }, { signal }));
   byId('search-title').focus();
 }
 
@@ -166,7 +170,7 @@ export function forgetSearch() {
 function showQuery(name, preview) {
   const picture = byId('query-picture');
   picture.hidden = preview === null;
-  if (preview !== null) picture.src = preview;
+  preview?.(picture);
   byId('query').hidden = false;
   byId('query-name').replaceChildren(pathOf(name));
 }

@@ -112,6 +112,8 @@ impl OpenAiRefusal {
             Kind::UnknownRoute => ("invalid_request_error", Some("unknown_url")),
             Kind::MethodNotAllowed => ("invalid_request_error", Some("method_not_supported")),
             Kind::UnsupportedType => ("invalid_request_error", Some("unsupported_content_type")),
+            Kind::Unauthorized => ("invalid_request_error", Some("invalid_api_key")),
+            Kind::MissingScope => ("invalid_request_error", Some("missing_scope")),
             Kind::QueueFull => ("requests", Some("rate_limit_exceeded")),
             kind if kind.describe().1 >= 500 => ("server_error", None),
             _ => ("invalid_request_error", None),

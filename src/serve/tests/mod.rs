@@ -1,5 +1,6 @@
 //! Sentences about serving, over real sockets, a real buffer and a real registry.
 
+mod access;
 mod bounds;
 mod encoder;
 mod queries;

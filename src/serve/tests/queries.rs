@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use super::site::{Site, base64, picture, wait_until};
+use super::site::{Site, base64, picture, post_head, wait_until};
 use crate::config::{RemoverKind, ReplayConfig, ServerConfig};
 use crate::curiosity::{Curiosity, Scored};
 use crate::ids::SampleId;
@@ -383,15 +383,15 @@ fn a_file_in_quarantine_is_read_again_or_forgotten_when_asked() {
         (json!({ "file": "a.png" }), "malformed-request"),
     ] {
         for route in ["/api/v1/quarantine/retry", "/api/v1/quarantine/drop"] {
-            assert_eq!(site.post(route, &asked).problem(), problem, "{asked}");
+            assert_eq!(site.post_as_admin(route, &asked).problem(), problem, "{asked}");
         }
     }
-    let as_picture = site.post_bytes("/api/v1/quarantine/drop", "image/png", b"a.png");
+    let as_picture = site.send_over_socket(&post_head("/api/v1/quarantine/drop", "image/png", 5), b"a.png");
     assert_eq!(as_picture.problem(), "unsupported-type");
     assert_eq!(listed(2).as_array().unwrap().len(), 2);
 
     let dropped = site
-        .post("/api/v1/quarantine/drop", &json!({ "files": ["b.png"] }))
+        .post_as_admin("/api/v1/quarantine/drop", &json!({ "files": ["b.png"] }))
         .json();
     let file = inbox.join("b.png");
     let expected = json!([{ "path": "b.png", "done": "dropped", "file": file.to_str() }]);
@@ -400,12 +400,14 @@ fn a_file_in_quarantine_is_read_again_or_forgotten_when_asked() {
     assert_eq!(listed(1)[0]["path"], "a.png");
 
     let retried = site
-        .post("/api/v1/quarantine/retry", &json!({ "files": [&hash[..8]] }))
+        .post_as_admin("/api/v1/quarantine/retry", &json!({ "files": [&hash[..8]] }))
         .json();
     assert_eq!(retried["files"][0]["done"], "retried");
     listed(1);
     std::fs::remove_file(inbox.join("a.png")).unwrap();
-    let gone = site.post("/api/v1/quarantine/retry", &json!({ "all": true })).json();
+    let gone = site
+        .post_as_admin("/api/v1/quarantine/retry", &json!({ "all": true }))
+        .json();
     assert_eq!(
         gone["files"],
         json!([{ "path": "a.png", "done": "gone", "file": null }])

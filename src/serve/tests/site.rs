@@ -2,6 +2,7 @@
 
 use std::io::{Cursor, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use image::{ExtendedColorType, ImageEncoder};
 use serde_json::{Value, json};
 use tch::Device;
 use tch::nn::VarStore;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -28,7 +29,9 @@ use crate::replay::{Inserted, NewSource, ReplayBuffer};
 use crate::rng;
 use crate::sample::image::{ImageLimits, decode};
 use crate::sample::{Content, Cutting, Modality};
-use crate::serve::{AppState, Event, ServingSetup, StreamHandle, StreamServing, Streams, router, serve};
+use crate::serve::{
+    AppState, Event, Listener, ServingSetup, StreamHandle, StreamServing, Streams, admin_router, router, serve,
+};
 use crate::status::{Status, StreamStatus, example};
 
 /// A small network: the tests are about what is around it.
@@ -151,7 +154,13 @@ impl Site {
         let streams: Streams = [("pictures".parse().unwrap(), Arc::new(handle))].into();
         state.streams.store(Arc::new(streams));
         state.ready.store(true, Ordering::Release);
-        runtime.spawn(serve(listener, router(Arc::clone(&state)), stopped));
+        runtime.spawn(serve(listener, router(Arc::clone(&state)), stopped.clone()));
+        let socket = {
+            let _inside = runtime.enter();
+            UnixListener::bind(folder.path().join("socket")).unwrap()
+        };
+        let socket = Listener::Socket(socket);
+        runtime.spawn(serve(socket, admin_router(Arc::clone(&state)), stopped));
         Self {
             replay,
             registry,
@@ -265,11 +274,22 @@ impl Site {
     }
 
     pub(super) fn post_bytes(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
-        let length = body.len();
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
-        );
-        self.send(&head, body)
+        self.send(&post_head(path, content_type, body.len()), body)
+    }
+
+    /// The same over the admin socket.
+    pub(super) fn post_as_admin(&self, path: &str, body: &Value) -> Answer {
+        let body = body.to_string();
+        self.send_over_socket(&post_head(path, "application/json", body.len()), body.as_bytes())
+    }
+
+    /// Sends bytes over the admin socket and reads until the server closes.
+    pub(super) fn send_over_socket(&self, head: &str, body: &[u8]) -> Answer {
+        let mut stream = UnixStream::connect(self.folder.path().join("socket")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        read_answer(&mut stream)
     }
 
     /// Sends bytes and reads until the server closes.
@@ -293,7 +313,14 @@ impl Drop for Site {
     }
 }
 
-pub(super) fn read_answer(stream: &mut TcpStream) -> Answer {
+/// The head of a request with a body.
+pub(super) fn post_head(path: &str, content_type: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+pub(super) fn read_answer(stream: &mut impl Read) -> Answer {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     let end = bytes
