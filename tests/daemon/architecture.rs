@@ -96,6 +96,24 @@ fn serving_never_imports_learning_and_learning_never_imports_serving_or_the_regi
 }
 
 #[test]
+fn labels_know_no_tensors_and_the_learner_no_labels() {
+    never_names(
+        room("labels"),
+        &[
+            "tch::",
+            "crate::torch",
+            "crate::model",
+            "crate::serve",
+            "crate::learn",
+            "crate::replay",
+        ],
+    );
+    never_names(room("learn"), &["crate::labels"]);
+    never_names(room("replay"), &["crate::labels"]);
+    never_names(room("gate"), &["crate::labels"]);
+}
+
+#[test]
 fn sled_is_named_in_one_file() {
     never_names(|file| file != "replay/catalogue.rs", &["sled::"]);
 }
