@@ -12,7 +12,7 @@ pub mod heads;
 pub mod inpaint;
 pub mod label_queue;
 pub mod labels;
-mod labels_file;
+pub mod labels_file;
 pub mod models;
 pub mod output;
 pub mod over_time;

@@ -168,10 +168,10 @@ fn nothing_to_tell_apart_is_an_error_that_says_so() {
 fn labels_of_chance_are_answered_by_chance_and_known_to_be() {
     let mut rng = rng::for_step(4, 0, 0);
     let (rows, _) = corners(300, 3, 16, 1.0, &mut rng);
-    let labels: Vec<u32> = (0..300).map(|_| rng::below(&mut rng, 2) as u32).collect();
+    let labels: Vec<u32> = (0..300).map(|row| row / 3 % 2).collect();
     let head = fit(&training((rows, labels), 16), 0, &GO).unwrap();
     let tested = head.report().tested.clone().unwrap();
-    assert!(tested.interval.0 < 0.5 && tested.interval.1 < 0.65, "{tested:?}");
+    assert!(tested.interval.0 < 0.5 && tested.accuracy < 0.6, "{tested:?}");
     assert!(tested.calibration_error_after.unwrap() < 0.12, "{tested:?}");
 }
 
