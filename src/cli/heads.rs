@@ -121,7 +121,7 @@ fn row(head: &Value) -> [String; 8] {
     let note = match head["failure"].as_str() {
         Some(why) => format!("not fitted: {why}"),
         None if head["stale"] == true => "labels have changed since: fit it again".to_owned(),
-        None if tested.is_null() => "not tested: no class has two labels".to_owned(),
+        None if tested.is_null() => "not tested: too few labels a class".to_owned(),
         None => String::new(),
     };
     [

@@ -244,6 +244,8 @@ impl Stream {
         self.ingest.stop();
         self.learner.join();
         self.handle.serving.stop();
+        // A request that still holds the handle must not write beside the stream that is started next.
+        self.handle.labels.close();
         if let Err(error) = self.handle.replay.checkpoint() {
             error!(stream = %self.config.name, %error,
                 hint = "look at the disk: its space, owner and health",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tracing::{error, info};
 
 use super::log::{Entry, Log, entry_bytes};
@@ -22,6 +22,9 @@ pub enum LabelError {
     /// The log could not be read or written.
     #[error(transparent)]
     Durable(#[from] DurableError),
+    /// The stream is being stopped; another store may soon write to the log.
+    #[error("the stream is stopping")]
+    Closed,
 }
 
 /// A label that is given, or taken back where there is no class.
@@ -116,6 +119,7 @@ pub struct LabelStore {
 
 struct Inner {
     log: Log,
+    is_closed: bool,
     sets: BTreeMap<SetName, Arc<LabelSet>>,
     /// The sets that a classifier was asked of.
     heads: BTreeSet<SetName>,
@@ -135,6 +139,7 @@ impl LabelStore {
         let (log, reading) = Log::open(&path)?;
         let mut inner = Inner {
             log,
+            is_closed: false,
             sets: BTreeMap::new(),
             heads: BTreeSet::new(),
             labels: 0,
@@ -167,7 +172,7 @@ impl LabelStore {
     /// Gives and takes back labels of a set, each by itself or not at all; when this returns those that were not refused are
     /// durable. An error leaves all as it was.
     pub fn apply(&self, set: &SetName, changes: &[Change]) -> Result<Vec<Result<Changed, Refused>>, LabelError> {
-        let mut inner = self.inner.lock();
+        let mut inner = self.open_inner()?;
         let (mut done, mut entries, mut undo) = (Vec::with_capacity(changes.len()), Vec::new(), Vec::new());
         for Change { key, class } in changes {
             let before = inner.sets.get(set).and_then(|set| set.labels.get(key)).cloned();
@@ -210,12 +215,26 @@ impl LabelStore {
 
     /// Remembers that a classifier of a set was asked for, so that it is fitted for every generation from now on.
     pub fn keep_head(&self, set: &SetName) -> Result<(), LabelError> {
-        let mut inner = self.inner.lock();
+        let mut inner = self.open_inner()?;
         if !inner.heads.contains(set) {
             inner.log.append(&[Entry::Head(set.clone())])?;
             inner.add_head(set.clone());
         }
         Ok(())
+    }
+
+    /// Takes nothing from here on: when this returns, nobody writes to the log any more.
+    pub fn close(&self) {
+        self.inner.lock().is_closed = true;
+    }
+
+    fn open_inner(&self) -> Result<MutexGuard<'_, Inner>, LabelError> {
+        let inner = self.inner.lock();
+        if inner.is_closed {
+            Err(LabelError::Closed)
+        } else {
+            Ok(inner)
+        }
     }
 
     /// The sets that a classifier was asked of.

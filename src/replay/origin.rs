@@ -119,6 +119,16 @@ impl ReplayBuffer {
         Ok(found)
     }
 
+    /// The live ones of these samples, ascending, `max` at most.
+    pub fn live_in(&self, ids: Range<u64>, max: usize) -> Vec<SampleId> {
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let memory = self.store.memory.lock();
+        let live = memory.contents.samples.range(ids);
+        live.take(max).map(|(id, _)| SampleId(*id)).collect()
+    }
+
     /// The group of near-duplicates that each sample is in; `None` for one that is in none.
     pub fn near_duplicate_groups(&self, ids: &[SampleId]) -> Vec<Option<u64>> {
         let memory = self.store.memory.lock();

@@ -107,16 +107,15 @@ pub(super) fn held(
         let ids = replay.taken(&source)?.map_or(0..0, |taken| taken.ids);
         let before = found.len();
         if let Some(class) = whole {
-            let others = (0..).zip(ids.clone()).filter(|(part, _)| !parts.contains_key(part));
-            found.extend(
-                others
-                    .filter(|(_, id)| index.holds(SampleId(*id)))
-                    .map(|(_, id)| Labelled {
-                        id: SampleId(id),
-                        class: places[class],
-                        group: source.prefix(),
-                    }),
-            );
+            let others = replay.live_in(ids.clone(), usize::MAX).into_iter().filter(|id| {
+                let part = u32::try_from(id.0 - ids.start);
+                part.is_ok_and(|part| !parts.contains_key(&part)) && index.holds(*id)
+            });
+            found.extend(others.map(|id| Labelled {
+                id,
+                class: places[class],
+                group: source.prefix(),
+            }));
             unheld += usize::from(found.len() == before);
         }
         for (part, class) in parts {
@@ -334,7 +333,7 @@ struct FittedAnswer {
     penalty: f64,
     /// What its scores are divided by so that its probabilities are right; 1 where there were too few labels to fit it.
     temperature: f64,
-    /// What five-fold cross-validation says; null where no class has two labels.
+    /// What five-fold cross-validation says; null where no class has two labels, or there are very many classes.
     tested: Option<TestedAnswer>,
     /// When it was fitted: RFC 3339, UTC.
     fitted_at: String,

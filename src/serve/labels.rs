@@ -326,10 +326,12 @@ fn listed(
     let mut last = None;
     for (key, class) in rest.by_ref().take(max) {
         let taken = handle.replay.taken(&key.source)?;
-        let sample = taken.as_ref().and_then(|taken| match key.part {
-            None => taken.ids.clone().map(SampleId).find(|id| handle.replay.is_live(*id)),
-            Some(part) => Some(SampleId(taken.ids.start + u64::from(part))).filter(|id| handle.replay.is_live(*id)),
-        });
+        let ids = taken.as_ref().map_or(0..0, |taken| taken.ids.clone());
+        let ids = match key.part.map(|part| ids.start.saturating_add(u64::from(part))) {
+            None => ids,
+            Some(id) => id.max(ids.start)..id.saturating_add(1).min(ids.end),
+        };
+        let sample = handle.replay.live_in(ids, 1).pop();
         answers.push(LabelAnswer {
             source: key.source,
             part: key.part,
@@ -380,6 +382,9 @@ pub(super) fn unreadable(error: &ReplayError) -> Problem {
 
 /// What to say where labels could not be made durable.
 pub(super) fn kept_failed(error: &LabelError) -> Problem {
+    if matches!(error, LabelError::Closed) {
+        return Problem::new(Kind::NotReady, error.to_string()).retry_after(1);
+    }
     error!(%error, hint = "look at the disk: its space, owner and health; give the labels again", "failed to keep labels");
     Problem::new(Kind::Internal, format!("the labels are not kept: {error}"))
         .hint("look at the disk, and give them again")

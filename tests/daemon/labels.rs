@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::harness::Site;
+use crate::harness::{self, Site};
 
 /// A PNG picture of its number: noise that is dark where the number is even, else bright.
 fn picture(number: u32) -> Vec<u8> {
@@ -28,6 +28,11 @@ fn class(number: u32) -> &'static str {
     if number.is_multiple_of(2) { "dark" } else { "bright" }
 }
 
+/// The class of a file by its name: those of the harness are `p` and a number.
+fn class_of(path: &str) -> &'static str {
+    path.trim_end_matches(".png").parse().map_or("pattern", class)
+}
+
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap()
 }
@@ -48,8 +53,14 @@ fn a_few_labels_make_a_classifier_that_outlives_kills_and_new_generations() {
     for number in 0..60 {
         site.drop_file(&format!("{number:05}.png"), &picture(number));
     }
+    let patterns = |site: &Site, numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            site.drop_file(&format!("p{number:05}.png"), &harness::picture(number));
+        }
+    };
+    patterns(&site, 0..120);
     site.wait_until("generation", 1);
-    site.wait_until("index_covered", 60);
+    site.wait_until("index_covered", 180);
     assert!(
         site.json(&["classify", folder.join("dark/0.png").to_str().unwrap()])
             .is_none()
@@ -76,7 +87,7 @@ fn a_few_labels_make_a_classifier_that_outlives_kills_and_new_generations() {
         let right = (100..110)
             .zip(results)
             .filter(|(number, result)| text(result, "label") == class(*number));
-        assert!(right.count() >= 9, "{answer}");
+        assert!(right.count() >= 8, "{answer}");
         answer["generation"].as_u64()
     };
     let before = classified(&site).unwrap();
@@ -106,9 +117,9 @@ fn a_few_labels_make_a_classifier_that_outlives_kills_and_new_generations() {
     );
     for line in &mut lines[1..] {
         let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
-        let number: u32 = cells[2].trim_end_matches(".png").parse().unwrap();
-        assert!(number > 6, "{line} has a label");
-        cells[1] = class(number).to_owned();
+        let labelled = (0..7).any(|number| cells[2] == format!("{number:05}.png"));
+        assert!(!labelled, "{line} has a label");
+        cells[1] = class_of(&cells[2]).to_owned();
         *line = cells.join(",");
     }
     let filled_in = site.path("filled-in.csv");
@@ -126,12 +137,12 @@ fn a_few_labels_make_a_classifier_that_outlives_kills_and_new_generations() {
     let generation = site.wait_for("the classifier after a restart", classified);
     let listed = site.json(&["labels", "list"]).unwrap();
     assert_eq!(listed["labels"].as_array().unwrap().len(), 15, "{listed}");
-    let first = before.max(generation);
+    assert!(generation >= before);
     site.wait_for("a classifier of a later generation", |site| {
         // More to learn, so that there is one.
-        let more = 1_000 + 2 * site.stream()?["sources_accepted"].as_u64()? as u32;
-        site.drop_file(&format!("{more:05}.png"), &picture(more));
-        classified(site).filter(|generation| *generation > first)
+        let next = 1_000 + site.stream()?["sources_accepted"].as_u64()? as u32;
+        patterns(site, next..next + 1);
+        classified(site).filter(|generation| *generation > before)
     });
     let heads = site.json(&["heads", "list"]).unwrap();
     assert!(heads["heads"][0]["samples"].as_u64().unwrap() >= 15, "{heads}");

@@ -78,6 +78,9 @@ fn labels_are_replaced_removed_and_there_again_after_a_restart() {
     assert_eq!(store.set(&set).classes().values().copied().collect::<Vec<_>>(), [2]);
     let _ = store.apply(&set, &[change(0, None), change(1, None)]).unwrap();
     assert_eq!(store.sets().len(), 1, "a set without labels is none");
+    store.close();
+    let late = store.apply(&set, &[change(0, Some("cat"))]);
+    assert!(matches!(late, Err(LabelError::Closed)) && store.keep_head(&name("others")).is_err());
 }
 
 #[test]
