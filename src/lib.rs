@@ -9,7 +9,8 @@
 //! 4. [`gate`]: judges a candidate by its exam; [`registry`] keeps the generations that it accepts.
 //! 5. [`serve`]: embeddings, search and novelty over HTTP from one generation and the index of its space; [`status`] is
 //!    the daemon at a glance.
-//! 6. [`daemon`]: starts, joins and reloads all of it; [`cli`] and [`client`] ask it; [`demo`] watches one at work;
+//! 6. [`labels`]: the few labels that users give, classifiers of them, and what to label next.
+//! 7. [`daemon`]: starts, joins and reloads all of it; [`cli`] and [`client`] ask it; [`demo`] watches one at work;
 //!    [`backtest`] plays an archive through the parts of 2 and 3 and scores what was learnt; [`plot`] draws.
 //!
 //! What all of them lean on: [`config`], [`access`] (keys, and what they are for), [`limits`], [`ids`], [`clock`] and [`rng`] (time and randomness are passed in),
@@ -31,6 +32,7 @@ pub mod fuzzing;
 pub mod gate;
 pub mod ids;
 pub mod ingest;
+pub mod labels;
 pub mod learn;
 pub mod limits;
 pub mod model;

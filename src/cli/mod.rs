@@ -8,8 +8,12 @@ pub mod demo;
 pub mod doctor;
 pub mod failure;
 pub mod fill;
+pub mod heads;
 pub mod inpaint;
 pub mod keys;
+pub mod label_queue;
+pub mod labels;
+pub mod labels_file;
 pub mod models;
 pub mod output;
 pub mod over_time;
@@ -76,6 +80,16 @@ pub enum Command {
     Inpaint(inpaint::InpaintArgs),
     /// Have the words guessed that a text hides behind `[MASK]`
     Fill(fill::FillArgs),
+    /// The labels that you give
+    #[command(subcommand)]
+    Labels(labels::LabelsCommand),
+    /// The classifiers that are fitted from them
+    #[command(subcommand)]
+    Heads(heads::HeadsCommand),
+    /// The classes of files, texts or samples, by a classifier
+    Classify(heads::ClassifyArgs),
+    /// Which samples to label next
+    LabelQueue(label_queue::LabelQueueArgs),
     /// A sample, and why it is replayed as often as it is
     Sample(sample::SampleArgs),
     /// The published models
@@ -156,6 +170,10 @@ pub fn main() -> ExitCode {
         Command::Curiosity(args) => over_time::curiosity(&args),
         Command::Inpaint(args) => inpaint::inpaint(&args),
         Command::Fill(args) => fill::fill(&args),
+        Command::Labels(command) => labels::labels(&command),
+        Command::Heads(command) => heads::heads(&command),
+        Command::Classify(args) => heads::classify(&args),
+        Command::LabelQueue(args) => label_queue::label_queue(&args),
         Command::Sample(args) => sample::sample(&args),
         Command::Models(command) => models::models(&command),
         Command::Quarantine(args) => quarantine::quarantine(&args),

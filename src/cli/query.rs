@@ -109,7 +109,7 @@ impl ModelArg {
 pub fn embed(args: &EmbedArgs) -> Result<(), Failure> {
     let client = args.connection.client()?;
     let items = Items::read(&args.file, &args.text)?;
-    let answer = ask_for(&client, "/api/v1/embed", &args.model, &items, "embeddings")?;
+    let answer = ask_for(&client, "/api/v1/embed", &args.model.asked(), &items, "embeddings")?;
     if args.format.json {
         return print_json(&answer);
     }
@@ -164,7 +164,7 @@ pub fn novelty(args: &NoveltyArgs) -> Result<(), Failure> {
             asked.insert("top".to_owned(), json!(top));
             client.post("/api/v1/novelty", &Value::Object(asked))?
         }
-        None => ask_for(&client, "/api/v1/novelty", &args.model, &items, "results")?,
+        None => ask_for(&client, "/api/v1/novelty", &args.model.asked(), &items, "results")?,
     };
     if args.format.json {
         return print_json(&answer);
@@ -184,9 +184,9 @@ pub fn novelty(args: &NoveltyArgs) -> Result<(), Failure> {
 }
 
 /// What is asked about: files, then texts.
-struct Items {
+pub(super) struct Items {
     /// What each is called in the answer.
-    names: Vec<String>,
+    pub(super) names: Vec<String>,
     /// Files in base64, then texts.
     sent: Vec<String>,
     /// How many of them are files.
@@ -194,7 +194,7 @@ struct Items {
 }
 
 impl Items {
-    fn read(files: &[PathBuf], texts: &[String]) -> Result<Self, Failure> {
+    pub(super) fn read(files: &[PathBuf], texts: &[String]) -> Result<Self, Failure> {
         let mut sent = Vec::with_capacity(files.len() + texts.len());
         for file in files {
             sent.push(STANDARD.encode(read(file)?));
@@ -222,13 +222,19 @@ impl Items {
     }
 }
 
-/// Sends what is asked about, in several requests where it is much, and joins what is said of it under `list_name`. All answers
+/// Sends what is asked about beside these settings, in several requests where it is much, and joins what is said of it under `list_name`. All answers
 /// are of one generation: when a new one begins to answer in between, everything is sent afresh.
-fn ask_for(client: &Client, path: &str, model: &ModelArg, items: &Items, list_name: &str) -> Result<Value, Failure> {
+pub(super) fn ask_for(
+    client: &Client,
+    path: &str,
+    settings: &Map<String, Value>,
+    items: &Items,
+    list_name: &str,
+) -> Result<Value, Failure> {
     'afresh: for _ in 0..FRESH_STARTS_MAX {
         let mut joined: Option<Value> = None;
         for (key, part) in items.parts() {
-            let mut asked = model.asked();
+            let mut asked = settings.clone();
             asked.insert(key.to_owned(), json!(part));
             let mut answer = client.post(path, &Value::Object(asked))?;
             match &mut joined {

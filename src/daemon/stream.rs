@@ -15,6 +15,7 @@ use crate::config::{StreamConfig, ThreadConfig};
 use crate::curiosity::Alert;
 use crate::ids::StreamName;
 use crate::ingest::{Ingest, IngestError, IngestEvent, IngestSetup};
+use crate::labels::{LabelError, LabelStore};
 use crate::learn::{Activity, Candidate, DeviceTurns, LearnError, LearnSetup, LearnerState, LearnerThread, OnAlert};
 use crate::model::{EncoderSpec, ModelError};
 use crate::registry::{CandidateSlot, GateCounters, GateStream, Provenance, Registry, RegistryError, Weights};
@@ -37,6 +38,9 @@ pub enum StreamError {
     /// Its registry could not be opened.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Its labels could not be opened.
+    #[error(transparent)]
+    Labels(#[from] LabelError),
 }
 
 impl StreamError {
@@ -59,6 +63,9 @@ impl StreamError {
             }
             Self::Replay(ReplayError::Format { .. }) => {
                 "run the curiod that wrote it; if none did, move it out of the stream's folder, or restore a backup"
+            }
+            Self::Labels(_) => {
+                "check the owner, the mode and the free space; a log that another version wrote is used by it alone, or moved away"
             }
             Self::Replay(ReplayError::InUse { .. }) => "end that process; only one may use a state directory",
             Self::Registry(RegistryError::Newer { .. }) => "run the curiod that wrote it, or move it away",
@@ -117,10 +124,13 @@ impl Stream {
             Arc::clone(&common.clock),
         )?;
         let registry = Arc::new(registry);
+        let labels = Arc::new(LabelStore::open(&dir.join("labels"))?);
         let serving = Arc::new(StreamServing::start(ServingSetup {
             stream: name.clone(),
             replay: Arc::clone(&replay),
             registry: Arc::clone(&registry),
+            labels: Arc::clone(&labels),
+            clock: Arc::clone(&common.clock),
             device: common.device,
             threads: common.threads.serve(),
             bf16: common.serve_bf16,
@@ -191,6 +201,7 @@ impl Stream {
         };
         let handle = StreamHandle {
             failures: Box::new(failures),
+            labels,
             modality: config.modality,
             replay,
             registry,
@@ -233,6 +244,8 @@ impl Stream {
         self.ingest.stop();
         self.learner.join();
         self.handle.serving.stop();
+        // A request that still holds the handle must not write beside the stream that is started next.
+        self.handle.labels.close();
         if let Err(error) = self.handle.replay.checkpoint() {
             error!(stream = %self.config.name, %error,
                 hint = "look at the disk: its space, owner and health",

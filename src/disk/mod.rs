@@ -23,7 +23,7 @@ use faults::{Faults, Step};
 pub use reserve::{DiskGate, free_bytes};
 
 /// Every name at which a fault can be ordered, in the order of the data's way.
-pub const POINTS: [&str; 27] = [
+pub const POINTS: [&str; 30] = [
     "ingest.insert",
     "replay.segment.create",
     "replay.segment.write",
@@ -46,6 +46,9 @@ pub const POINTS: [&str; 27] = [
     "publish.name",
     "publish.aliases",
     "index.flip",
+    "labels.write",
+    "labels.sync",
+    "labels.cut",
     "durable.create",
     "durable.write",
     "durable.sync",

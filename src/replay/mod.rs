@@ -22,6 +22,7 @@ mod log;
 mod looking;
 mod min_redundancy;
 mod near_duplicates;
+mod origin;
 mod pending;
 mod record;
 mod recovery;
@@ -49,6 +50,7 @@ use crate::curiosity::Priority;
 use crate::ids::{SampleId, SourceHash};
 
 pub use archive::{ArchiveError, ExportReport, ImportReport, export};
+pub use origin::{Found, Origin, Taken};
 pub use remover::{Fifo, Reservoir};
 pub use selector::{Even, Prioritized, Sampler, Selection, Selector, Uniform};
 pub use types::*;

@@ -61,6 +61,9 @@ pub(super) trait Asked: DeserializeOwned + Send + 'static {
     /// The keys whose lists are of things that are asked about.
     const LISTS: &'static [&'static str] = &[];
 
+    /// How many elements they may have together, where it is not `server.items_max`.
+    const ITEMS_MAX: Option<usize> = None;
+
     /// Takes the pictures that came as files.
     fn take_pictures(&mut self, pictures: Vec<PictureFile>) -> Result<(), Problem>;
 }
@@ -71,9 +74,9 @@ pub(super) async fn read<T: Asked>(
     request: Request,
 ) -> Result<(T, OwnedSemaphorePermit), Problem> {
     let kind = Type::of(&request)?;
-    let params = params(request.uri(), &["model", "k", "id", "top"])?;
+    let params = params(request.uri(), &["model", "k", "id", "top", "set"])?;
     let (bytes, permit, content_type) = bounded(state, request).await?;
-    let items_max = state.config.items_max;
+    let items_max = T::ITEMS_MAX.unwrap_or(state.config.items_max);
     let asked = match kind {
         Type::Json => {
             if let Some(name) = params.keys().next() {
@@ -220,9 +223,9 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 fn from_params<T: DeserializeOwned>(params: BTreeMap<String, String>) -> Result<T, Problem> {
     let typed = params.into_iter().map(|(name, text)| {
-        // A model may be called 42; a count may not.
+        // A model or a set may be called 42; a count may not.
         let value = match text.parse::<u64>() {
-            Ok(number) if name != "model" => Value::from(number),
+            Ok(number) if name != "model" && name != "set" => Value::from(number),
             _ => Value::from(text),
         };
         (name, value)

@@ -86,6 +86,11 @@ impl Index {
         self.rows.read().places.keys().copied().collect()
     }
 
+    /// Whether a sample has a row.
+    pub fn holds(&self, id: SampleId) -> bool {
+        self.rows.read().places.contains_key(&id)
+    }
+
     /// The embedding of a sample.
     pub fn embedding(&self, id: SampleId) -> Option<Vec<f32>> {
         let rows = self.rows.read();

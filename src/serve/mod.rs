@@ -7,6 +7,7 @@ mod admission;
 mod answers;
 mod body;
 mod choice;
+mod classify;
 mod contents;
 mod dashboard;
 mod encoder;
@@ -17,12 +18,16 @@ mod follow;
 pub mod fuzzing;
 mod given;
 mod guard;
+mod heads;
 mod http;
 pub mod index;
 mod inpaint;
+mod label_queue;
+mod labels;
 mod metrics;
 pub mod novelty;
 mod openapi;
+mod openapi_labels;
 mod over_time;
 pub mod problem;
 mod quarantine;
@@ -59,6 +64,7 @@ use crate::access::Keys;
 use crate::config::ServerConfig;
 use crate::ids::StreamName;
 use crate::ingest::Quarantine;
+use crate::labels::LabelStore;
 use crate::limits::{EVENT_CLIENTS_MAX, QUERY_DECODES_MAX, REQUESTS_BYTES_MAX};
 use crate::registry::Registry;
 use crate::replay::ReplayBuffer;
@@ -77,6 +83,8 @@ pub struct StreamHandle {
     pub registry: Arc<Registry>,
     /// What answers its queries.
     pub serving: Arc<StreamServing>,
+    /// What its users say of its samples.
+    pub labels: Arc<LabelStore>,
     /// Its rejected files.
     pub quarantine: Quarantine,
     /// How a file in a query is read: as by its ingest.
@@ -123,6 +131,8 @@ pub struct AppState {
     held: Arc<Semaphore>,
     decodes: Arc<Semaphore>,
     event_clients: Arc<Semaphore>,
+    /// For what compares much at once: a classifier that is fitted, a queue of what to label. One at a time, the next waits.
+    comparing: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -139,6 +149,7 @@ impl AppState {
             held: Arc::new(Semaphore::new(REQUESTS_BYTES_MAX.max(config.body_bytes_max) / 1024 + 1)),
             decodes: Arc::new(Semaphore::new(QUERY_DECODES_MAX)),
             event_clients: Arc::new(Semaphore::new(EVENT_CLIENTS_MAX)),
+            comparing: Arc::new(Semaphore::new(1)),
             config,
             bound,
             keys: ArcSwapOption::empty(),
@@ -192,6 +203,14 @@ fn routes() -> Vec<Route> {
         ("/api/v1/novelty/series", &["post"], post(over_time::novelty)),
         ("/api/v1/inpaint", &["post"], post(inpaint::inpaint)),
         ("/api/v1/fill", &["post"], post(fill::fill)),
+        (
+            "/api/v1/labels",
+            &["get", "post"],
+            get(labels::list).post(labels::change),
+        ),
+        ("/api/v1/heads", &["get", "post"], get(heads::list).post(heads::fit_one)),
+        ("/api/v1/classify", &["post"], post(classify::classify)),
+        ("/api/v1/label-queue", &["post"], post(label_queue::label_queue)),
     ];
     own.into_iter().chain(surfaces::routes()).collect()
 }

@@ -191,7 +191,11 @@ fn others(id: SampleId, mut hits: Vec<Hit>) -> Vec<Hit> {
 /// `4 n + 64` that are farthest from those are compared with all.
 pub fn most_novel(index: &Index, n: usize) -> Vec<(SampleId, f32)> {
     let now = index.snapshot();
-    let mut candidates: Vec<usize> = (0..now.len()).collect();
+    most_novel_of(index, &now, (0..now.len()).collect(), n)
+}
+
+/// As [`most_novel`], of the rows at these places of a state of the index.
+pub fn most_novel_of(index: &Index, now: &Snapshot, mut candidates: Vec<usize>, n: usize) -> Vec<(SampleId, f32)> {
     if now.len() > ALL_PAIRS_MAX {
         let landmarks = index.typical().landmarks(LANDMARKS);
         let coarse: Vec<f32> = candidates

@@ -16,7 +16,7 @@ use super::quarantine::QuarantineRequest;
 use super::query::{EmbedRequest, Embeddings, Hits, Novelties, NoveltyRequest, SearchRequest};
 use super::sample_content::SampleContent;
 use super::standing::StandingRequest;
-use super::surfaces;
+use super::{openapi_labels, surfaces};
 use crate::status::Status;
 
 /// Problems that every route may answer with: they come from what stands before the routes.
@@ -341,7 +341,7 @@ fn paths(types: &mut SchemaGenerator) -> Value {
             &problems,
         ),
     );
-    for (path, item) in surfaces::paths(types) {
+    for (path, item) in openapi_labels::paths(types).into_iter().chain(surfaces::paths(types)) {
         match (paths.get_mut(&path), item) {
             // `/` is the dashboard's, and of one of their clients too.
             (Some(Value::Object(known)), Value::Object(item)) => known.extend(item),
@@ -360,7 +360,7 @@ fn asked<Request: JsonSchema, Answer: JsonSchema>(types: &mut SchemaGenerator, n
 }
 
 /// A route that takes pictures: as JSON, as a picture's own bytes, or as a form.
-fn asked_for<Request: JsonSchema>(
+pub(super) fn asked_for<Request: JsonSchema>(
     types: &mut SchemaGenerator,
     name: &str,
     summary: &str,
@@ -398,7 +398,7 @@ pub(super) fn content<T: JsonSchema>(types: &mut SchemaGenerator) -> Value {
 }
 
 /// The answer, and the problems by their status.
-fn responses(types: &mut SchemaGenerator, answer: Value, problems: &[Kind]) -> Value {
+pub(super) fn responses(types: &mut SchemaGenerator, answer: Value, problems: &[Kind]) -> Value {
     let mut responses = Map::from_iter([(
         "200".to_owned(),
         json!({ "description": "The answer.", "content": answer }),

@@ -50,6 +50,8 @@ pub enum Kind {
     MethodNotAllowed,
     /// 409: the generation was learnt without what this asks of it.
     NoDecoder,
+    /// 409: no classifier was fitted for this set of labels.
+    NoHead,
     /// 410: was here, is no more.
     Gone,
     /// 413: the body has too many bytes or items.
@@ -76,7 +78,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for the API's description.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::MalformedRequest,
         Self::Unauthorized,
         Self::MissingScope,
@@ -85,6 +87,7 @@ impl Kind {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::NoDecoder,
+        Self::NoHead,
         Self::Gone,
         Self::TooLarge,
         Self::UnsupportedType,
@@ -109,6 +112,7 @@ impl Kind {
             Self::NotFound => ("not-found", 404, "There is no such thing"),
             Self::MethodNotAllowed => ("method-not-allowed", 405, "The route has no such method"),
             Self::NoDecoder => ("no-decoder", 409, "The model fills nothing in"),
+            Self::NoHead => ("no-head", 409, "There is no such classifier yet"),
             Self::Gone => ("gone", 410, "It is here no more"),
             Self::TooLarge => ("too-large", 413, "The request is too large"),
             Self::UnsupportedType => ("unsupported-type", 415, "The route does not take this type of body"),

@@ -32,7 +32,7 @@ const SPARE_HITS: usize = 16;
 const NOVEL_REST: u32 = 10;
 
 /// The keys of lists of things that are asked about.
-const LISTS: [&str; 4] = ["images", "texts", "series", "transitions"];
+pub(super) const LISTS: [&str; 4] = ["images", "texts", "series", "transitions"];
 
 /// What `embed` is asked.
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -14,10 +14,13 @@ use tracing::{error, info};
 
 use super::encoder::{Encoder, EncoderSetup, WorkError};
 use super::follow::{CoveredBelow, Follower};
+use super::heads::{self, Fitted, Heads};
 use super::index::Index;
 use super::query::Found;
+use crate::clock::Clock;
 use crate::disk;
 use crate::ids::{Generation, Space, StreamName};
+use crate::labels::{LabelStore, SetName};
 use crate::limits::OLDER_ENCODERS_MAX;
 use crate::model::Embedder;
 use crate::registry::{Published, Registry};
@@ -33,6 +36,8 @@ pub struct Served {
     pub index: Arc<Index>,
     /// Its most novel samples, as they were found last.
     pub(super) most_novel: tokio::sync::Mutex<Option<Found>>,
+    /// The classifiers of its vectors; None until they are fitted.
+    pub(super) heads: ArcSwapOption<Heads>,
     covered_below: CoveredBelow,
     /// Whether the index has been complete once.
     searchable: AtomicBool,
@@ -61,6 +66,10 @@ pub struct ServingSetup {
     pub replay: Arc<ReplayBuffer>,
     /// Its generations.
     pub registry: Arc<Registry>,
+    /// Its labels.
+    pub labels: Arc<LabelStore>,
+    /// When a classifier was fitted.
+    pub clock: Arc<dyn Clock>,
     /// Where its networks compute.
     pub device: Device,
     /// Threads of one operation.
@@ -99,6 +108,10 @@ struct Inner {
     build: Mutex<Build>,
     older: Mutex<VecDeque<Arc<Older>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held while classifiers are fitted, and until the generation that they are of answers: none is fitted for a generation
+    /// that another is about to replace.
+    fitting: Mutex<()>,
+    stopping: AtomicBool,
 }
 
 /// The generation whose index is being built, and the newest that waits for its turn. One that waits is replaced by a
@@ -120,6 +133,8 @@ impl StreamServing {
                 build: Mutex::default(),
                 older: Mutex::default(),
                 threads: Mutex::default(),
+                fitting: Mutex::default(),
+                stopping: AtomicBool::new(false),
             }),
         };
         if let Some(latest) = latest {
@@ -195,6 +210,25 @@ impl StreamServing {
         Ok(Some(asked))
     }
 
+    /// Fits a classifier of a set of labels for the generation that answers, and remembers to fit it for each that follows. None
+    /// where no generation is searchable with its classifiers yet.
+    pub(super) fn fit_head(&self, set: &SetName) -> Result<Option<(Published, Arc<Fitted>)>, heads::HeadError> {
+        let inner = &self.inner;
+        let _fitting = inner.fitting.lock();
+        let Some(served) = self.current().filter(|served| served.is_searchable()) else {
+            return Ok(None);
+        };
+        let Some(before) = served.heads.load_full() else {
+            return Ok(None);
+        };
+        let fitted = Arc::new(heads::fit(&inner.setup, &served, set, &inner.stopping)?);
+        inner.setup.labels.keep_head(set)?;
+        let mut after = Heads::clone(&before);
+        after.insert(set.clone(), Ok(Arc::clone(&fitted)));
+        served.heads.store(Some(Arc::new(after)));
+        Ok(Some((served.published.clone(), fitted)))
+    }
+
     /// Whether the costly operations of its networks run in bfloat16.
     pub fn is_bf16(&self) -> bool {
         self.inner.setup.bf16
@@ -226,6 +260,7 @@ impl StreamServing {
 
     /// Ends every thread and waits for them. Call when no query is being answered.
     pub fn stop(&self) {
+        self.inner.stopping.store(true, Ordering::Relaxed);
         *self.inner.build.lock() = Build::default();
         self.inner.older.lock().clear();
         self.inner.current.store(None);
@@ -275,7 +310,7 @@ impl Inner {
         let inner: Weak<Self> = Arc::downgrade(self);
         let on_covered = Box::new(move || {
             if let Some(inner) = inner.upgrade() {
-                inner.finish(generation);
+                inner.covered(generation);
             }
         });
         let encoder = self.encoder(&published, Some(follower), on_covered)?;
@@ -284,9 +319,62 @@ impl Inner {
             encoder,
             index,
             most_novel: tokio::sync::Mutex::default(),
+            heads: ArcSwapOption::empty(),
             covered_below,
             searchable: AtomicBool::new(false),
         }))
+    }
+
+    /// The index of a generation is complete. Its classifiers are fitted, on a thread of their own so that its encoder can go
+    /// on, and then it answers; one that answers already is searchable at once.
+    fn covered(self: &Arc<Self>, generation: Generation) {
+        let running = self.build.lock().running.clone();
+        let Some(served) = running.filter(|running| running.published.generation == generation) else {
+            return;
+        };
+        let answers = self
+            .current
+            .load()
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, &served));
+        if answers {
+            self.finish(generation);
+        }
+        // Asked under the lock, so that no classifier is asked for in between.
+        if let Some(_fitting) = self.fitting.try_lock()
+            && self.setup.labels.heads().is_empty()
+        {
+            served.heads.store(Some(Arc::default()));
+            return if answers { () } else { self.finish(generation) };
+        }
+        let inner = Arc::clone(self);
+        let fit = {
+            let served = Arc::clone(&served);
+            move || {
+                let _fitting = inner.fitting.lock();
+                served
+                    .heads
+                    .store(Some(Arc::new(heads::fit_all(&inner.setup, &served, &inner.stopping))));
+                if !answers {
+                    inner.finish(generation);
+                }
+            }
+        };
+        let name = format!("heads-{}-{generation}", self.setup.stream);
+        match std::thread::Builder::new().name(name).spawn(fit) {
+            Ok(thread) => self.threads.lock().push(thread),
+            Err(error) => {
+                error!(stream = %self.setup.stream, %error,
+                    hint = "raise the limit of threads (ulimit -u, TasksMax= of the unit), then fit the classifiers again: curiod heads fit",
+                    "failed to start a thread that fits classifiers; the generation answers without them");
+                served
+                    .heads
+                    .store(Some(Arc::new(heads::none_fitted(&self.setup.labels))));
+                if !answers {
+                    self.finish(generation);
+                }
+            }
+        }
     }
 
     /// The index of a generation is complete: the generation answers from now on, and the next is begun.

@@ -110,6 +110,24 @@ fn keys_know_nothing_of_who_asks_for_them() {
 }
 
 #[test]
+fn labels_know_no_tensors_and_the_learner_no_labels() {
+    never_names(
+        room("labels"),
+        &[
+            "tch::",
+            "crate::torch",
+            "crate::model",
+            "crate::serve",
+            "crate::learn",
+            "crate::replay",
+        ],
+    );
+    never_names(room("learn"), &["crate::labels"]);
+    never_names(room("replay"), &["crate::labels"]);
+    never_names(room("gate"), &["crate::labels"]);
+}
+
+#[test]
 fn sled_is_named_in_one_file() {
     never_names(|file| file != "replay/catalogue.rs", &["sled::"]);
 }

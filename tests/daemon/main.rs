@@ -16,6 +16,7 @@ mod faults;
 mod harness;
 mod kept_data;
 mod kills;
+mod labels;
 mod main_job;
 mod odd_files;
 mod python;

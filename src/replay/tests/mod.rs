@@ -14,6 +14,7 @@ mod kills;
 mod ledger;
 mod model;
 mod near_duplicates;
+mod origin;
 mod redundancy;
 
 use std::collections::BTreeMap;

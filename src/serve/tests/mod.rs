@@ -3,6 +3,7 @@
 mod access;
 mod bounds;
 mod encoder;
+mod labels;
 mod queries;
 mod site;
 mod surfaces;

@@ -23,6 +23,7 @@ use crate::config::{IngestConfig, ReplayConfig, ServerConfig};
 use crate::gate::{Accepted, Network};
 use crate::ids::{SampleId, SourceHash};
 use crate::ingest::{Ingest, IngestSetup};
+use crate::labels::LabelStore;
 use crate::model::{Architecture, Decoder, Decoders, EncoderSpec, ImageSpec, initialise, weights};
 use crate::registry::{Provenance, Registry, Weights};
 use crate::replay::{Inserted, NewSource, ReplayBuffer};
@@ -108,10 +109,13 @@ impl Site {
         let runtime = Runtime::new().unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let (stop, stopped) = watch::channel(false);
+        let labels = Arc::new(LabelStore::open(&folder.path().join("labels")).unwrap());
         let serving = Arc::new(StreamServing::start(ServingSetup {
             stream: "pictures".parse().unwrap(),
             replay: Arc::clone(&replay),
             registry: Arc::clone(&registry),
+            labels: Arc::clone(&labels),
+            clock: Arc::new(SystemClock),
             device: Device::Cpu,
             threads: 1,
             bf16: false,
@@ -144,6 +148,7 @@ impl Site {
         let ingest = Ingest::start(setup, Arc::clone(&replay), Arc::new(SystemClock), Arc::new(|_| {})).unwrap();
         let handle = StreamHandle {
             failures: Box::new(Default::default),
+            labels,
             modality: Modality::Image,
             replay: Arc::clone(&replay),
             registry: Arc::clone(&registry),

@@ -11,6 +11,7 @@ use crate::clock::SystemClock;
 use crate::config::ReplayConfig;
 use crate::gate::{Accepted, Network};
 use crate::ids::{SampleId, StreamName};
+use crate::labels::LabelStore;
 use crate::model::bert::TINY;
 use crate::model::text::Tokenizer;
 use crate::model::{EncoderSpec, SeriesSpec, TextSpec, initialise, weights};
@@ -76,10 +77,13 @@ impl Stream {
         let registry = Registry::open(&folder.join("registry"), 2, Arc::new(SystemClock)).unwrap();
         let (replay, registry) = (Arc::new(replay), Arc::new(registry));
         let name: StreamName = name.parse().unwrap();
+        let labels = Arc::new(LabelStore::open(&folder.join("labels")).unwrap());
         let serving = Arc::new(StreamServing::start(ServingSetup {
             stream: name.clone(),
             replay: Arc::clone(&replay),
             registry: Arc::clone(&registry),
+            labels: Arc::clone(&labels),
+            clock: Arc::new(SystemClock),
             device: Device::Cpu,
             threads: 1,
             bf16: false,
@@ -89,6 +93,7 @@ impl Stream {
         let quarantine = streams.values().next().unwrap().quarantine.clone();
         let handle = StreamHandle {
             failures: Box::new(Default::default),
+            labels,
             modality: spec.modality(),
             replay,
             registry: Arc::clone(&registry),

@@ -1,0 +1,449 @@
+//! Heads: classifiers of a generation, fitted from the stream's labels on the index of its space.
+//! Invariant: a head is held by the generation whose vectors it was fitted on, so that an answer is never of a head and a
+//! vector of two spaces; for a new generation every head is fitted before it answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tracing::{error, info, warn};
+
+use super::body::{self, Asked, PictureFile, params};
+use super::choice;
+use super::index::{Index, Snapshot};
+use super::labels::{kept_failed, set_name};
+use super::problem::{Kind, Problem};
+use super::query::signed_by;
+use super::stream::{Served, ServingSetup};
+use super::{AppState, blocking};
+use crate::clock::Timestamp;
+use crate::ids::{Generation, SampleId, SourceHash, Space, StreamName};
+use crate::labels::{
+    ClassName, FitError, Head, HeadReport, LabelError, LabelSet, LabelStore, ROWS_MAX, SetName, Training, balanced,
+};
+use crate::replay::{ReplayBuffer, ReplayError};
+use crate::rng;
+
+/// Rows that tell what is typical of a space.
+const TYPICAL_ROWS: usize = 4_096;
+
+/// The heads of a generation by the name of their set; of one that could not be fitted, why.
+pub(super) type Heads = BTreeMap<SetName, Result<Arc<Fitted>, String>>;
+
+/// A head, and what it was fitted from.
+pub(super) struct Fitted {
+    pub(super) head: Head,
+    /// The state of the set that it was fitted from.
+    revision: u64,
+    /// Labels of that state whose samples are not held.
+    unheld: usize,
+    at: Timestamp,
+    took: Duration,
+}
+
+/// Why no head was fitted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HeadError {
+    /// The labels make none.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// The samples that they are of could not be looked up.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// It could not be remembered.
+    #[error(transparent)]
+    Labels(#[from] LabelError),
+}
+
+impl From<HeadError> for Problem {
+    fn from(error: HeadError) -> Self {
+        let detail = error.to_string();
+        match error {
+            HeadError::Fit(FitError::Stopped) => Self::new(Kind::NotReady, detail).retry_after(5),
+            HeadError::Fit(FitError::Panicked) | HeadError::Replay(_) => Self::new(Kind::Internal, detail),
+            HeadError::Fit(FitError::NoLabels | FitError::OneClass(_)) => Self::new(Kind::Unprocessable, detail)
+                .hint("give labels first: curiod labels add, or POST /api/v1/labels"),
+            HeadError::Fit(FitError::TooManyClasses { .. }) => {
+                Self::new(Kind::Unprocessable, detail).hint("put the classes into several sets of labels")
+            }
+            HeadError::Labels(error) => kept_failed(&error),
+        }
+    }
+}
+
+/// A held sample that has a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Labelled {
+    pub(super) id: SampleId,
+    /// Its class, as a place in the set's classes.
+    class: u32,
+    /// Samples that belong together share a number.
+    group: u64,
+}
+
+/// The samples of an index that have a label of a set, and how many labels none of them has.
+pub(super) fn held(
+    labels: &LabelSet,
+    replay: &ReplayBuffer,
+    index: &Index,
+) -> Result<(Vec<Labelled>, usize), ReplayError> {
+    let places: BTreeMap<&ClassName, u32> = labels.classes().keys().zip(0..).collect();
+    let (mut found, mut unheld) = (Vec::new(), 0);
+    let mut rest = labels.labels().iter().peekable();
+    while let Some((first, class)) = rest.next() {
+        let source = first.source;
+        let whole = first.part.is_none().then_some(class);
+        let mut parts: BTreeMap<u32, &ClassName> = first.part.map(|part| (part, class)).into_iter().collect();
+        while let Some((key, class)) = rest.next_if(|(key, _)| key.source == source) {
+            parts.extend(key.part.map(|part| (part, class)));
+        }
+        let ids = replay.taken(&source)?.map_or(0..0, |taken| taken.ids);
+        let before = found.len();
+        if let Some(class) = whole {
+            let others = replay.live_in(ids.clone(), usize::MAX).into_iter().filter(|id| {
+                let part = u32::try_from(id.0 - ids.start);
+                part.is_ok_and(|part| !parts.contains_key(&part)) && index.holds(*id)
+            });
+            found.extend(others.map(|id| Labelled {
+                id,
+                class: places[class],
+                group: source.prefix(),
+            }));
+            unheld += usize::from(found.len() == before);
+        }
+        for (part, class) in parts {
+            let id = SampleId(ids.start.saturating_add(u64::from(part)));
+            if ids.contains(&id.0) && index.holds(id) {
+                found.push(Labelled {
+                    id,
+                    class: places[class],
+                    group: group_of(&source, part),
+                });
+            } else {
+                unheld += 1;
+            }
+        }
+    }
+    Ok((found, unheld))
+}
+
+/// The group of a sample that has a label of its own.
+fn group_of(source: &SourceHash, part: u32) -> u64 {
+    let mut named = [0; 36];
+    named[..32].copy_from_slice(&source.0);
+    named[32..].copy_from_slice(&part.to_be_bytes());
+    SourceHash::of(&named).prefix()
+}
+
+/// Fits the head of a set on a generation's index.
+pub(super) fn fit(
+    setup: &ServingSetup,
+    served: &Served,
+    set: &SetName,
+    stop: &AtomicBool,
+) -> Result<Fitted, HeadError> {
+    let started = Instant::now();
+    let labels = setup.labels.set(set);
+    let (held, unheld) = held(&labels, &setup.replay, &served.index)?;
+    let seed = served.published.generation.0;
+    let training = training(&labels, &held, &served.index, seed);
+    let head = crate::labels::fit(&training, seed, stop)?;
+    let fitted = Fitted {
+        head,
+        revision: labels.revision(),
+        unheld,
+        at: setup.clock.now(),
+        took: started.elapsed(),
+    };
+    info!(stream = %setup.stream, generation = %served.published.generation, %set, labels = fitted.head.report().rows,
+        took_ms = fitted.took.as_millis() as u64, "fitted a classifier");
+    Ok(fitted)
+}
+
+/// Fits every head that was asked for.
+pub(super) fn fit_all(setup: &ServingSetup, served: &Served, stop: &AtomicBool) -> Heads {
+    let fit_one = |set: &SetName| {
+        let fitted = catch_unwind(AssertUnwindSafe(|| fit(setup, served, set, stop)));
+        let fitted = fitted.unwrap_or_else(|_| {
+            error!(stream = %setup.stream, %set,
+                hint = "please report it with this log; all else goes on",
+                "fitting a classifier panicked");
+            Err(FitError::Panicked.into())
+        });
+        fitted.map(Arc::new).map_err(|error| {
+            warn!(stream = %setup.stream, generation = %served.published.generation, %set, %error,
+                hint = "give labels of samples that are held, then: curiod heads fit",
+                "could not fit a classifier for a new generation");
+            error.to_string()
+        })
+    };
+    let sets = setup.labels.heads();
+    sets.into_iter().map(|set| (set.clone(), fit_one(&set))).collect()
+}
+
+/// The heads of a generation for which none could be fitted.
+pub(super) fn none_fitted(labels: &LabelStore) -> Heads {
+    let why = || Err("no thread could be started to fit it".to_owned());
+    labels.heads().into_iter().map(|set| (set, why())).collect()
+}
+
+fn training(labels: &LabelSet, held: &[Labelled], index: &Index, seed: u64) -> Training {
+    let all: Vec<u32> = held.iter().map(|labelled| labelled.class).collect();
+    let chosen = balanced(&all, labels.classes().len(), ROWS_MAX, &mut rng::for_step(seed, 1, 0));
+    let (mean, spread) = typical(&index.snapshot(), index.dim());
+    let mut training = Training {
+        rows: Vec::with_capacity(chosen.len() * index.dim()),
+        dim: index.dim(),
+        labels: Vec::new(),
+        groups: Vec::new(),
+        classes: Vec::new(),
+        mean,
+        spread,
+    };
+    let mut present: BTreeSet<u32> = BTreeSet::new();
+    let mut known = Vec::new();
+    for labelled in chosen.into_iter().map(|at| held[at]) {
+        // One that was evicted a moment ago is left out.
+        if let Some(row) = index.embedding(labelled.id) {
+            training.rows.extend(row);
+            training.groups.push(labelled.group);
+            present.insert(labelled.class);
+            known.push(labelled.class);
+        }
+    }
+    // Classes of which nothing is held are none that could be answered.
+    let places: BTreeMap<u32, u32> = present.into_iter().zip(0..).collect();
+    let names = (0..).zip(labels.classes().keys());
+    training.classes = names
+        .filter(|(class, _)| places.contains_key(class))
+        .map(|(_, name)| name.clone())
+        .collect();
+    training.labels = known.iter().map(|class| places[class]).collect();
+    training
+}
+
+/// The mean of an index's rows, and the root of their mean squared distance from it; of some, evenly spaced, where it is large.
+fn typical(now: &Snapshot, dim: usize) -> (Vec<f64>, f64) {
+    let step = now.len().div_ceil(TYPICAL_ROWS).max(1);
+    let rows = || (0..now.len()).step_by(step).map(|place| now.row(place).1);
+    let count = rows().count().max(1) as f64;
+    let mut mean = vec![0.0; dim];
+    for row in rows() {
+        mean.iter_mut()
+            .zip(row)
+            .for_each(|(mean, value)| *mean += f64::from(*value) / count);
+    }
+    let squares = rows().flat_map(|row| {
+        row.iter()
+            .zip(&mean)
+            .map(|(value, mean)| (f64::from(*value) - mean).powi(2))
+    });
+    let spread = (squares.sum::<f64>() / count).sqrt();
+    (mean, spread)
+}
+
+/// The head of a set that a generation has, or why it has none.
+pub(super) fn of(served: &Served, set: &SetName) -> Result<Arc<Fitted>, Problem> {
+    let Some(heads) = served.heads.load_full() else {
+        return Err(Problem::new(Kind::NotReady, "the classifiers are being fitted").retry_after(2));
+    };
+    match heads.get(set) {
+        Some(Ok(fitted)) => Ok(Arc::clone(fitted)),
+        Some(Err(why)) => Err(Problem::new(
+            Kind::NoHead,
+            format!("the classifier of `{set}` could not be fitted: {why}"),
+        )
+        .hint("give labels of samples that are held, then: curiod heads fit, or POST /api/v1/heads")),
+        None => Err(
+            Problem::new(Kind::NoHead, format!("no classifier of the labels `{set}` was fitted"))
+                .hint("curiod heads fit, or POST /api/v1/heads"),
+        ),
+    }
+}
+
+/// Which classifier to fit.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HeadRequest {
+    /// The stream; may be left out where there is one.
+    stream: Option<String>,
+    /// The set of labels [default: `default`].
+    set: Option<String>,
+}
+
+impl Asked for HeadRequest {
+    fn take_pictures(&mut self, _: Vec<PictureFile>) -> Result<(), Problem> {
+        let detail = "which classifier is meant is told in JSON (`Content-Type: application/json`)";
+        Err(Problem::new(Kind::UnsupportedType, detail))
+    }
+}
+
+/// A stream's classifiers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HeadsAnswer {
+    stream: StreamName,
+    /// The generation that answers; null before the first.
+    #[schemars(with = "Option<u64>")]
+    generation: Option<Generation>,
+    /// Whether they are being fitted for it.
+    fitting: bool,
+    /// The classifiers.
+    heads: Vec<HeadAnswer>,
+}
+
+/// A classifier.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HeadAnswer {
+    /// The set of labels that it was fitted from.
+    #[schemars(with = "String")]
+    set: SetName,
+    /// The generation whose vectors it was fitted on.
+    #[schemars(with = "u64")]
+    generation: Generation,
+    /// Its space.
+    #[schemars(with = "String")]
+    space: Space,
+    /// Why there is none, where it could not be fitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+    /// What is known of it, where it could.
+    #[serde(flatten)]
+    fitted: Option<FittedAnswer>,
+}
+
+/// What is known of a classifier.
+#[derive(Serialize, JsonSchema)]
+struct FittedAnswer {
+    /// The classes and how many labelled samples of each it was fitted from.
+    classes: BTreeMap<String, usize>,
+    /// Labelled samples that it was fitted from.
+    samples: usize,
+    /// Labels that did not count, for no sample of theirs is in the index.
+    labels_unheld: usize,
+    /// Whether labels were given or taken back since.
+    stale: bool,
+    /// The penalty on its weights, chosen by cross-validation.
+    penalty: f64,
+    /// What its scores are divided by so that its probabilities are right; 1 where there were too few labels to fit it.
+    temperature: f64,
+    /// What five-fold cross-validation says; null where no class has two labels, or there are very many classes.
+    tested: Option<TestedAnswer>,
+    /// When it was fitted: RFC 3339, UTC.
+    fitted_at: String,
+    /// How long that took.
+    seconds: f64,
+}
+
+/// What cross-validation says of a classifier.
+#[derive(Serialize, JsonSchema)]
+struct TestedAnswer {
+    /// Labelled samples that were answered by a classifier fitted without them.
+    samples: usize,
+    /// The share of right answers.
+    accuracy: f64,
+    /// Wilson's interval of it, 95 %, which takes the samples as independent.
+    accuracy_low: f64,
+    accuracy_high: f64,
+    /// Classes that could not be asked about, for want of a second label.
+    classes_untested: usize,
+    /// Expected calibration error in 15 bins, before the temperature.
+    calibration_error: f64,
+    /// And after, with that of each fold fitted on the others; null below 20 answers.
+    calibration_error_after: Option<f64>,
+}
+
+impl FittedAnswer {
+    fn of(fitted: &Fitted, labels: &LabelStore, set: &SetName) -> Self {
+        let HeadReport {
+            rows,
+            counts,
+            penalty,
+            temperature,
+            tested,
+            ..
+        } = fitted.head.report();
+        let names = fitted.head.classes().iter().map(ToString::to_string);
+        Self {
+            classes: names.zip(counts.iter().copied()).collect(),
+            samples: *rows,
+            labels_unheld: fitted.unheld,
+            stale: labels.set(set).revision() != fitted.revision,
+            penalty: *penalty,
+            temperature: *temperature,
+            tested: tested.as_ref().map(|tested| TestedAnswer {
+                samples: tested.asked,
+                accuracy: tested.accuracy,
+                accuracy_low: tested.interval.0,
+                accuracy_high: tested.interval.1,
+                classes_untested: tested.untested,
+                calibration_error: tested.calibration_error,
+                calibration_error_after: tested.calibration_error_after,
+            }),
+            fitted_at: fitted.at.to_rfc3339(),
+            seconds: fitted.took.as_secs_f64(),
+        }
+    }
+}
+
+/// `GET /api/v1/heads`.
+pub(super) async fn list(State(state): State<Arc<AppState>>, request: Request) -> Result<Json<HeadsAnswer>, Problem> {
+    let params = params(request.uri(), &["stream"])?;
+    let (stream, handle) = choice::stream(&state, params.get("stream").map(String::as_str))?;
+    let served = handle.serving.current();
+    let heads = served
+        .as_ref()
+        .and_then(|served| Some((served, served.heads.load_full()?)));
+    let heads = heads.map(|(served, heads)| {
+        let answer = |(set, fitted): (&SetName, &Result<Arc<Fitted>, String>)| HeadAnswer {
+            set: set.clone(),
+            generation: served.published.generation,
+            space: served.published.space.clone(),
+            failure: fitted.as_ref().err().cloned(),
+            fitted: fitted
+                .as_ref()
+                .ok()
+                .map(|fitted| FittedAnswer::of(fitted, &handle.labels, set)),
+        };
+        heads.iter().map(answer).collect()
+    });
+    Ok(Json(HeadsAnswer {
+        stream,
+        generation: served.as_ref().map(|served| served.published.generation),
+        fitting: served.is_some() && heads.is_none(),
+        heads: heads.unwrap_or_default(),
+    }))
+}
+
+/// `POST /api/v1/heads`: fits a classifier for the generation that answers, and for each that follows.
+pub(super) async fn fit_one(State(state): State<Arc<AppState>>, request: Request) -> Result<Response, Problem> {
+    let (HeadRequest { stream, set }, _held) = body::read(&state, request).await?;
+    let (_, handle) = choice::stream(&state, stream.as_deref())?;
+    let set = set_name(set.as_deref())?;
+    // The permit goes with the work, which goes on when the client hangs up.
+    let permit = Arc::clone(&state.comparing).acquire_owned().await;
+    let (published, answer) = blocking(move || {
+        let _permit = permit;
+        let fitted = handle.serving.fit_head(&set)?.ok_or_else(|| {
+            let detail = "no generation is searchable with its classifiers yet";
+            Problem::new(Kind::NotReady, detail).retry_after(2)
+        })?;
+        let (published, fitted) = fitted;
+        let answer = HeadAnswer {
+            generation: published.generation,
+            space: published.space.clone(),
+            failure: None,
+            fitted: Some(FittedAnswer::of(&fitted, &handle.labels, &set)),
+            set,
+        };
+        Ok::<_, Problem>((published, answer))
+    })
+    .await??;
+    Ok(signed_by(&published, Json(answer)))
+}
