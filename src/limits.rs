@@ -75,6 +75,9 @@ pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Seconds in which a request's head must arrive, and that a connection may be idle; then it is closed.
 pub const HEAD_TIMEOUT_S: u64 = 60;
 
+/// Files of generations that are downloaded at once. Full: 503 and Retry-After.
+pub const DOWNLOADS_MAX: usize = 16;
+
 /// Clients that follow `events` at once; more are answered 503.
 pub const EVENT_CLIENTS_MAX: usize = 32;
 

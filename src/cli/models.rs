@@ -3,6 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::diff::{DiffArgs, diff};
+use super::export::{ExportArgs, export};
 use super::failure::Failure;
 use super::output::{print, print_json, table};
 use super::{Connection, Format};
@@ -14,6 +16,11 @@ pub enum ModelsCommand {
     List(ListArgs),
     /// A generation's manifest: where it comes from, and its exam
     Show(ShowArgs),
+    /// Copy a generation to this machine: its folder as it is, or its encoder as ONNX
+    #[command(visible_alias = "fetch")]
+    Export(ExportArgs),
+    /// What another generation changed, by who is near whom
+    Diff(DiffArgs),
 }
 
 /// The flags of `curiod models list`.
@@ -44,6 +51,8 @@ pub fn models(command: &ModelsCommand) -> Result<(), Failure> {
     match command {
         ModelsCommand::List(args) => list(args),
         ModelsCommand::Show(args) => show(args),
+        ModelsCommand::Export(args) => export(args),
+        ModelsCommand::Diff(args) => diff(args),
     }
 }
 

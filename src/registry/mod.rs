@@ -29,7 +29,7 @@ use crate::model::text::{Tokenizer, TokenizerError};
 use crate::model::{Decoders, EncoderSpec};
 pub use gate_thread::{CandidateSlot, GateCounters, GateStream, GateThread, OnVerdict};
 use layout::{Alias, CONFIG_FILE, DECODER_FILE, HIGH_WATER_FILE, MANIFEST_FILE, MODEL_FILE, VERDICTS_FILE, dir_name};
-pub use manifest::{FORMAT_VERSION, Manifest, Provenance};
+pub use manifest::{FORMAT_VERSION, Manifest, ManifestError, Provenance};
 use texts::TOKENIZER_FILE;
 use verdicts::VerdictHistory;
 pub use verdicts::{VERDICTS_KEPT, VerdictRecord};

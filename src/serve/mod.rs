@@ -5,11 +5,14 @@
 
 mod answers;
 mod body;
+mod byte_range;
 mod choice;
 mod contents;
 mod dashboard;
+mod diff;
 mod encoder;
 mod events;
+mod files;
 mod fill;
 mod follow;
 #[cfg(any(test, fuzzing))]
@@ -23,6 +26,7 @@ mod metrics;
 pub mod novelty;
 mod openapi;
 mod over_time;
+mod overlap;
 pub mod problem;
 mod quarantine;
 mod query;
@@ -55,7 +59,7 @@ pub use stream::{ServingSetup, ServingState, StreamServing};
 use crate::config::ServerConfig;
 use crate::ids::StreamName;
 use crate::ingest::Quarantine;
-use crate::limits::{EVENT_CLIENTS_MAX, QUERY_DECODES_MAX, REQUESTS_BYTES_MAX};
+use crate::limits::{DOWNLOADS_MAX, EVENT_CLIENTS_MAX, QUERY_DECODES_MAX, REQUESTS_BYTES_MAX};
 use crate::registry::Registry;
 use crate::replay::ReplayBuffer;
 use crate::sample::{Cutting, Modality};
@@ -117,6 +121,8 @@ pub struct AppState {
     held: Arc<Semaphore>,
     decodes: Arc<Semaphore>,
     event_clients: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
+    diffs: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -133,6 +139,8 @@ impl AppState {
             held: Arc::new(Semaphore::new(REQUESTS_BYTES_MAX.max(config.body_bytes_max) / 1024 + 1)),
             decodes: Arc::new(Semaphore::new(QUERY_DECODES_MAX)),
             event_clients: Arc::new(Semaphore::new(EVENT_CLIENTS_MAX)),
+            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+            diffs: Arc::new(Semaphore::new(1)),
             config,
             bound,
             streams: ArcSwap::default(),
@@ -168,7 +176,14 @@ fn routes() -> Vec<Route> {
         ("/api/v1/streams", &["get"], get(read::streams)),
         ("/api/v1/models", &["get"], get(read::models)),
         ("/api/v1/models/{stream}", &["get"], get(read::models_of)),
+        ("/api/v1/models/{stream}/diff", &["get"], get(diff::diff)),
         ("/api/v1/models/{stream}/{generation}", &["get"], get(read::model)),
+        ("/api/v1/models/{stream}/{generation}/files", &["get"], get(files::list)),
+        (
+            "/api/v1/models/{stream}/{generation}/files/{*path}",
+            &["get", "head"],
+            get(files::file),
+        ),
         ("/api/v1/samples/{id}", &["get"], get(read::sample)),
         ("/api/v1/samples/{id}/picture", &["get"], get(read::picture)),
         ("/api/v1/samples/{id}/text", &["get"], get(read::text)),

@@ -17,6 +17,7 @@ mod harness;
 mod kept_data;
 mod kills;
 mod main_job;
+mod models;
 mod odd_files;
 mod python;
 mod refusals;

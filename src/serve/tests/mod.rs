@@ -2,6 +2,7 @@
 
 mod bounds;
 mod encoder;
+mod generations;
 mod queries;
 mod site;
 mod surfaces;
