@@ -28,6 +28,12 @@ const ANSWER_MAX: Duration = Duration::from_secs(120);
 /// How long a question that the daemon is too busy for, or not ready for, is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long a download may take.
+const DOWNLOAD_MAX: Duration = Duration::from_secs(6 * 3_600);
+
+/// Bytes of a download that are held at a time.
+const DOWNLOAD_CHUNK_BYTES: usize = 64 << 10;
+
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
 
@@ -72,6 +78,17 @@ pub enum ClientError {
         /// What came instead.
         why: String,
     },
+}
+
+/// Why a file was not copied.
+#[derive(Debug, thiserror::Error)]
+pub enum DownloadError {
+    /// It did not come.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// It could not be written here.
+    #[error("the file can not be written: {0}")]
+    Write(io::Error),
 }
 
 impl ClientError {
@@ -145,6 +162,32 @@ impl Client {
     pub fn get_as<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let bytes = self.ask(Method::GET, path, None)?;
         serde_json::from_slice(&bytes).map_err(|error| self.odd(error))
+    }
+
+    /// Copies what is at a path, such as a file of a generation, to where it is to be; how many bytes. It may take longer
+    /// than an answer, and no longer than six hours.
+    pub fn download(&self, path: &str, into: &mut impl io::Write) -> Result<u64, DownloadError> {
+        let request = self.agent.get(format!("{}{path}", self.url));
+        let request = request
+            .config()
+            .timeout_global(Some(DOWNLOAD_MAX))
+            .timeout_recv_response(Some(ANSWER_MAX));
+        let mut answer = request.build().call().map_err(|error| self.failed(error))?;
+        if !answer.status().is_success() {
+            let refused = self.bytes(Ok(answer)).err();
+            return Err(refused.unwrap_or_else(|| self.odd("a refusal that is none")).into());
+        }
+        let mut bytes = answer.body_mut().with_config().limit(u64::MAX).reader();
+        let mut chunk = vec![0; DOWNLOAD_CHUNK_BYTES];
+        let mut copied = 0;
+        loop {
+            let count = io::Read::read(&mut bytes, &mut chunk).map_err(|error| self.odd(error))?;
+            if count == 0 {
+                return Ok(copied);
+            }
+            into.write_all(&chunk[..count]).map_err(DownloadError::Write)?;
+            copied += count as u64;
+        }
     }
 
     /// Asks a question; asks again for a while where the daemon says that it may be answered soon.

@@ -86,6 +86,8 @@ pub const KEYS_MAX: usize = 1_024;
 
 /// Bytes of a file that holds keys or certificates; a larger one is refused.
 pub const PRIVATE_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Files of generations that are downloaded at once. Full: 503 and Retry-After.
+pub const DOWNLOADS_MAX: usize = 16;
 
 /// Clients that follow `events` at once; more are answered 503.
 pub const EVENT_CLIENTS_MAX: usize = 32;

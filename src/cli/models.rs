@@ -3,6 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::diff::{DiffArgs, diff};
+use super::export::{ExportArgs, export};
 use super::failure::Failure;
 use super::output::{print, print_json, table};
 use super::{Connection, Format};
@@ -20,6 +22,11 @@ pub enum ModelsCommand {
     Pin(PinArgs),
     /// Have the newest generation answer again
     Unpin(UnpinArgs),
+    /// Copy a generation to this machine: its folder as it is, or its encoder as ONNX
+    #[command(visible_alias = "fetch")]
+    Export(ExportArgs),
+    /// What another generation changed, by who is near whom
+    Diff(DiffArgs),
 }
 
 /// The flags of `curiod models list`.
@@ -97,6 +104,8 @@ pub fn models(command: &ModelsCommand) -> Result<(), Failure> {
             Some(args.generation),
         ),
         ModelsCommand::Unpin(args) => decide(&args.connection, &args.format, &args.stream, "pin", None),
+        ModelsCommand::Export(args) => export(args),
+        ModelsCommand::Diff(args) => diff(args),
     }
 }
 

@@ -29,7 +29,7 @@ const VISIBLE_MIN: usize = 4;
 const LENGTH_STEP: usize = 8;
 
 /// The most that a feature of scale is: see [`soft`].
-const SCALE_MAX: f64 = 4.0;
+pub(super) const SCALE_MAX: f64 = 4.0;
 
 /// Deviations from a mean that rounding makes of what does not vary.
 const ROUNDING: f64 = 1e-9;

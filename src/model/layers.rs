@@ -4,7 +4,7 @@ use tch::nn::{Init, Path};
 use tch::{Kind, Tensor};
 
 /// LayerNorm's epsilon, timm's for a ViT.
-const EPSILON: f64 = 1e-6;
+pub(super) const EPSILON: f64 = 1e-6;
 
 /// A matrix and a bias.
 #[derive(Debug)]

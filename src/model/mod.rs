@@ -12,6 +12,7 @@ mod hole;
 mod init;
 mod layers;
 mod network;
+pub mod onnx;
 mod patches;
 mod pretrained;
 mod raw;

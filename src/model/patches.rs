@@ -97,14 +97,17 @@ impl PatchTransformer {
 
     /// Sines and cosines of places (Vaswani et al. 2017, section 3.5): [N, T] to [N, T, H].
     fn waves(&self, places: &Tensor) -> Tensor {
-        let half = self.dim / 2;
-        let rates: Vec<f32> = (0..half)
-            .map(|wave| WAVE_MAX.powf(-(wave as f64) / half as f64) as f32)
-            .collect();
-        let rates = Tensor::from_slice(&rates).to_device(places.device());
+        let rates = Tensor::from_slice(&wave_rates(self.dim)).to_device(places.device());
         let angles = places.to_kind(Kind::Float).unsqueeze(2) * rates; //              [N, T, H / 2]
         Tensor::cat(&[angles.sin(), angles.cos()], 2)
     }
+}
+
+/// Radians a patch of each wave, for tokens of so many numbers.
+pub(super) fn wave_rates(dim: i64) -> Vec<f32> {
+    let half = dim / 2;
+    let rate = |wave: i64| WAVE_MAX.powf(-(wave as f64) / half as f64) as f32;
+    (0..half).map(rate).collect()
 }
 
 /// Guesses what is in a hidden patch.

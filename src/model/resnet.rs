@@ -8,7 +8,7 @@ use tch::nn::{Init, Path};
 use super::Encoder;
 
 /// GroupNorm's epsilon, timm's.
-const EPSILON: f64 = 1e-5;
+pub(super) const EPSILON: f64 = 1e-5;
 
 /// The first layers, which reduce a picture to a quarter of its side together with the max pooling after them.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,16 @@ pub(super) enum Norm {
     ThirtyTwo,
 }
 
+impl Norm {
+    /// Groups of channels.
+    pub(super) fn groups(self) -> i64 {
+        match self {
+            Self::One => 1,
+            Self::ThirtyTwo => 32,
+        }
+    }
+}
+
 /// What a block is made of.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
@@ -42,7 +52,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Channels that a block of a stage of `channels` puts out.
-    fn outputs(self, channels: i64) -> i64 {
+    pub(super) fn outputs(self, channels: i64) -> i64 {
         match self {
             Self::Basic => channels,
             Self::Bottleneck => 4 * channels,
@@ -303,10 +313,7 @@ impl GroupNorm {
         Self {
             weight: path.var("weight", &[channels], Init::Const(1.0)),
             bias: path.var("bias", &[channels], Init::Const(0.0)),
-            groups: match norm {
-                Norm::One => 1,
-                Norm::ThirtyTwo => 32,
-            },
+            groups: norm.groups(),
         }
     }
 

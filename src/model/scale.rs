@@ -12,7 +12,7 @@ const FLAT: f64 = 1e-6;
 
 /// The least deviation that a dimension is divided by, and the largest number that is made of one: their squares are numbers.
 const DEVIATION_MIN: f64 = 1e-12;
-const LARGEST: f64 = 1e15;
+pub(super) const LARGEST: f64 = 1e15;
 
 /// The scale as a part of a network: `asinh(x * weight + bias)`, nearly the number itself around the mean and its logarithm far
 /// from it, so that what a later range brings stays bounded.

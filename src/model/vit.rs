@@ -31,7 +31,7 @@ pub(super) struct Plan {
 }
 
 /// Blocks of every plan.
-const DEPTH: i64 = 12;
+pub(super) const DEPTH: i64 = 12;
 
 /// 5.4 million weights.
 pub(super) const TINY: Plan = Plan {

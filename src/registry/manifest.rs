@@ -129,7 +129,7 @@ impl Manifest {
     }
 
     /// The manifest that this text is, of this generation; its files are still to be checked.
-    pub(super) fn parse(text: &[u8], generation: Generation) -> Result<Self, ManifestError> {
+    pub fn parse(text: &[u8], generation: Generation) -> Result<Self, ManifestError> {
         let broken = ManifestError::Broken;
         let version: FormatVersion =
             serde_json::from_slice(text).map_err(|e| broken(format!("{MANIFEST_FILE}: {e}")))?;

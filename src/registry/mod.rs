@@ -31,7 +31,7 @@ use crate::model::{Decoders, EncoderSpec};
 use chosen::Chosen;
 pub use gate_thread::{CandidateSlot, GateCounters, GateStream, GateThread, OnVerdict};
 use layout::{Alias, CONFIG_FILE, DECODER_FILE, HIGH_WATER_FILE, MANIFEST_FILE, MODEL_FILE, VERDICTS_FILE, dir_name};
-pub use manifest::{FORMAT_VERSION, Manifest, NEIGHBOURS_KEPT_MINOR, Provenance};
+pub use manifest::{FORMAT_VERSION, Manifest, ManifestError, NEIGHBOURS_KEPT_MINOR, Provenance};
 use texts::TOKENIZER_FILE;
 use verdicts::VerdictHistory;
 pub use verdicts::{VERDICTS_KEPT, VerdictRecord};

@@ -83,6 +83,9 @@ pub struct Passage {
     pub part: u32,
 }
 
+/// A variable's deviation is the last digit's where it is below this share of its mean.
+pub(crate) const FLAT: f64 = 1e-9;
+
 /// A window of a series of one or more variables, as it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Window {
@@ -114,7 +117,7 @@ impl Window {
         let mean = there().map(|value| value / unit / count).sum::<f64>();
         let spread = (there().map(|value| (value / unit - mean).powi(2) / count).sum::<f64>()).sqrt();
         // What does not vary is all zeros, not noise of the last digit blown up.
-        let is_flat = spread <= 1e-9 * mean.abs().max(f64::MIN_POSITIVE);
+        let is_flat = spread <= FLAT * mean.abs().max(f64::MIN_POSITIVE);
         let normal = |value: &f64| match is_flat {
             true if !value.is_nan() => 0.0,
             _ => ((value / unit - mean) / spread) as f32,

@@ -6,12 +6,15 @@
 mod admission;
 mod answers;
 mod body;
+mod byte_range;
 mod choice;
 mod classify;
 mod contents;
 mod dashboard;
+mod diff;
 mod encoder;
 mod events;
+mod files;
 mod fill;
 mod follow;
 #[cfg(any(test, fuzzing))]
@@ -29,6 +32,7 @@ pub mod novelty;
 mod openapi;
 mod openapi_labels;
 mod over_time;
+mod overlap;
 pub mod problem;
 mod quarantine;
 mod query;
@@ -65,7 +69,7 @@ use crate::config::ServerConfig;
 use crate::ids::StreamName;
 use crate::ingest::Quarantine;
 use crate::labels::LabelStore;
-use crate::limits::{EVENT_CLIENTS_MAX, QUERY_DECODES_MAX, REQUESTS_BYTES_MAX};
+use crate::limits::{DOWNLOADS_MAX, EVENT_CLIENTS_MAX, QUERY_DECODES_MAX, REQUESTS_BYTES_MAX};
 use crate::registry::Registry;
 use crate::replay::ReplayBuffer;
 use crate::sample::{Cutting, Modality};
@@ -133,6 +137,8 @@ pub struct AppState {
     event_clients: Arc<Semaphore>,
     /// For what compares much at once: a classifier that is fitted, a queue of what to label. One at a time, the next waits.
     comparing: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
+    diffs: Arc<Semaphore>,
 }
 
 impl AppState {
@@ -150,6 +156,8 @@ impl AppState {
             decodes: Arc::new(Semaphore::new(QUERY_DECODES_MAX)),
             event_clients: Arc::new(Semaphore::new(EVENT_CLIENTS_MAX)),
             comparing: Arc::new(Semaphore::new(1)),
+            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+            diffs: Arc::new(Semaphore::new(1)),
             config,
             bound,
             keys: ArcSwapOption::empty(),
@@ -186,9 +194,16 @@ fn routes() -> Vec<Route> {
         ("/api/v1/streams", &["get"], get(read::streams)),
         ("/api/v1/models", &["get"], get(read::models)),
         ("/api/v1/models/{stream}", &["get"], get(read::models_of)),
+        ("/api/v1/models/{stream}/diff", &["get"], get(diff::diff)),
         ("/api/v1/models/{stream}/{generation}", &["get"], get(read::model)),
         ("/api/v1/models/{stream}/rollback", &["post"], post(standing::roll_back)),
         ("/api/v1/models/{stream}/pin", &["post"], post(standing::pin)),
+        ("/api/v1/models/{stream}/{generation}/files", &["get"], get(files::list)),
+        (
+            "/api/v1/models/{stream}/{generation}/files/{*path}",
+            &["get", "head"],
+            get(files::file),
+        ),
         ("/api/v1/samples/{id}", &["get"], get(read::sample)),
         ("/api/v1/samples/{id}/picture", &["get"], get(read::picture)),
         ("/api/v1/samples/{id}/text", &["get"], get(read::text)),

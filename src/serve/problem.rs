@@ -52,12 +52,16 @@ pub enum Kind {
     NoDecoder,
     /// 409: no classifier was fitted for this set of labels.
     NoHead,
+    /// 409: the vector is of another space than the generation that would answer.
+    OtherSpace,
     /// 410: was here, is no more.
     Gone,
     /// 413: the body has too many bytes or items.
     TooLarge,
     /// 415: a body of a type the route does not take.
     UnsupportedType,
+    /// 416: bytes that the file does not have.
+    UnsatisfiableRange,
     /// 421: a `Host` that is not this daemon's.
     MisdirectedRequest,
     /// 422: well-formed, but can not be done.
@@ -78,7 +82,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for the API's description.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::MalformedRequest,
         Self::Unauthorized,
         Self::MissingScope,
@@ -88,9 +92,11 @@ impl Kind {
         Self::MethodNotAllowed,
         Self::NoDecoder,
         Self::NoHead,
+        Self::OtherSpace,
         Self::Gone,
         Self::TooLarge,
         Self::UnsupportedType,
+        Self::UnsatisfiableRange,
         Self::MisdirectedRequest,
         Self::Unprocessable,
         Self::QueueFull,
@@ -113,9 +119,11 @@ impl Kind {
             Self::MethodNotAllowed => ("method-not-allowed", 405, "The route has no such method"),
             Self::NoDecoder => ("no-decoder", 409, "The model fills nothing in"),
             Self::NoHead => ("no-head", 409, "There is no such classifier yet"),
+            Self::OtherSpace => ("other-space", 409, "The vector is of another space"),
             Self::Gone => ("gone", 410, "It is here no more"),
             Self::TooLarge => ("too-large", 413, "The request is too large"),
             Self::UnsupportedType => ("unsupported-type", 415, "The route does not take this type of body"),
+            Self::UnsatisfiableRange => ("unsatisfiable-range", 416, "The file has no such bytes"),
             Self::MisdirectedRequest => ("misdirected-request", 421, "The request is for another host"),
             Self::Unprocessable => ("unprocessable", 422, "The request can not be done"),
             Self::QueueFull => ("queue-full", 429, "Too many requests are waiting"),

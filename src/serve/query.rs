@@ -55,7 +55,7 @@ pub(super) struct EmbedRequest {
     transitions: Vec<GivenTransition>,
 }
 
-/// What `search` is asked: the neighbours of a picture, a text, a series, a transition or a sample.
+/// What `search` is asked: the neighbours of a picture, a text, a series, a transition, a sample or a vector.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SearchRequest {
@@ -73,6 +73,12 @@ pub(super) struct SearchRequest {
     /// Or a sample; it is not among its own neighbours.
     #[schemars(with = "Option<u64>")]
     id: Option<SampleId>,
+    /// Or a vector that `embed` gave, with its space.
+    vector: Option<Vec<f32>>,
+    /// The space of the vector. One that is not the answering generation's is refused: name the generation that gave the vector, or
+    /// embed again. May be given with anything else too.
+    #[schemars(with = "Option<String>")]
+    space: Option<Space>,
     /// How many neighbours, 1 to 1,000.
     #[serde(default = "default_k")]
     k: usize,
@@ -257,18 +263,26 @@ pub(super) async fn search(State(state): State<Arc<AppState>>, request: Request)
         series: asked.series.into_iter().collect(),
         transitions: asked.transition.into_iter().collect(),
     };
-    let query = match (given.len(), asked.id) {
-        (1, None) => {
+    if let Some(space) = &asked.space {
+        must_be_of(space, model.published())?;
+    }
+    let query = match (given.len(), asked.id, asked.vector) {
+        (1, None, None) => {
             let inputs = contents::read(&state, &handle, &model, given).await?;
             model.embed(inputs).await?
         }
-        (0, Some(id)) => served
+        (0, Some(id), None) => served
             .index
             .embedding(id)
             .ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no sample {id} in the index")))?,
+        (0, None, Some(vector)) if asked.space.is_some() => unit(vector, model.dim())?,
+        (0, None, Some(_)) => {
+            let detail = "a vector comes with its `space`: of another one it would find anything";
+            return Err(Problem::new(Kind::Unprocessable, detail).hint("`embed` names it beside the vectors"));
+        }
         _ => {
-            let detail = "a search is for one picture (`image`), text (`text`), series (`series`), transition (`transition`) or \
-                          sample (`id`)";
+            let detail = "a search is for one picture (`image`), text (`text`), series (`series`), transition (`transition`), \
+                          sample (`id`) or vector (`vector`, `space`)";
             return Err(Problem::new(Kind::Unprocessable, detail));
         }
     };
@@ -324,6 +338,42 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
         results,
     };
     Ok(signed(&model, Json(answer)))
+}
+
+/// An error where the generation makes vectors of another space.
+fn must_be_of(space: &Space, answering: &Published) -> Result<(), Problem> {
+    if *space == answering.space {
+        return Ok(());
+    }
+    let detail = format!(
+        "the vector is of the space `{}`, generation {} makes vectors of `{}`",
+        space.as_str(),
+        answering.generation,
+        answering.space
+    );
+    Err(Problem::new(Kind::OtherSpace, detail)
+        .hint("embed again what the vector was made of: an index is of the served generation's space alone"))
+}
+
+/// A vector of a request, brought to unit length.
+fn unit(mut vector: Vec<f32>, dim: usize) -> Result<Vec<f32>, Problem> {
+    if vector.len() != dim {
+        let detail = format!(
+            "the vector has {} numbers, those of this space have {dim}",
+            vector.len()
+        );
+        return Err(Problem::new(Kind::Unprocessable, detail));
+    }
+    let square = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+    if !square.is_finite() || square <= 0.0 {
+        let detail = "the vector has no direction: it is all zeros, or holds what is no number";
+        return Err(Problem::new(Kind::Unprocessable, detail));
+    }
+    let length = square.sqrt();
+    for value in &mut vector {
+        *value = (f64::from(*value) / length) as f32;
+    }
+    Ok(vector)
 }
 
 fn neighbours(handle: &StreamHandle, served: &Served, query: &[f32], k: usize, own: Option<SampleId>) -> Vec<NamedHit> {

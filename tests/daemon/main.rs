@@ -18,6 +18,7 @@ mod kept_data;
 mod kills;
 mod labels;
 mod main_job;
+mod models;
 mod odd_files;
 mod python;
 mod refusals;

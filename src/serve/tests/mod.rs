@@ -3,6 +3,7 @@
 mod access;
 mod bounds;
 mod encoder;
+mod generations;
 mod labels;
 mod queries;
 mod site;
