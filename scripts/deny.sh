@@ -37,7 +37,7 @@ PY
 fi
 
 "$deny" check -A duplicate licenses bans sources
-if timeout 120 "$deny" fetch db >/dev/null 2>&1; then
+if timeout 40 "$deny" fetch db >/dev/null 2>&1; then
   "$deny" check advisories
 elif [ -n "$(find "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs" -mindepth 2 -name crates 2>/dev/null)" ]; then
   echo "deny: the database of advisories can not be fetched now; looking at the one that is here" >&2

@@ -3,7 +3,7 @@
 #   scripts/long-run.sh DATA.tar MANIFEST.csv OUT
 # DATA.tar holds CIFAR-100 as picture files, MANIFEST.csv has the columns path, class, split, in the order of the stream (class
 # after class). 20 experiences, 10 pictures arrive together, a buffer of 2,000, 270,000 steps of 128
-# pictures (the cell's 270k, read as steps: that reading is ours). Not run on a GPU so far.
+# pictures (the cell's 270k, read as steps: that reading is ours). Not run so far.
 #   CURIOD_LIBTORCH=DIR   the folder of a libtorch_cuda.so (torch/lib of PyTorch 2.11)
 #   STEPS=270000 SEEDS=3  to make it shorter
 # The network is a ResNet-18 that sees pictures of 64 px: timm has no ResNet with a stem for 32 px, and what is published must

@@ -224,6 +224,10 @@ impl Stream {
             registry: Arc::clone(&self.handle.registry),
             replay: Arc::clone(&self.handle.replay),
             config: self.config.publication.clone(),
+            labelled: {
+                let serving = Arc::clone(&self.handle.serving);
+                Box::new(move || serving.labelled())
+            },
         }
     }
 

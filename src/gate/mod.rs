@@ -14,6 +14,7 @@
 mod actions;
 mod corrupt;
 mod exam;
+mod labelled;
 mod probes;
 mod report;
 mod room;
@@ -28,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tch::Device;
 
 use crate::config::PublicationConfig;
-use crate::ids::Generation;
+use crate::ids::{Generation, SampleId};
 use crate::model::text::Tokenizer;
 use crate::model::{Decoders, EncoderSpec, ModelError};
 use crate::replay::{ReplayBuffer, ReplayError};
@@ -49,17 +50,23 @@ pub use slices::Slice;
 pub const SHARES: [f64; 4] = [1.0, 0.75, 0.5, 0.25];
 
 /// Under which circumstances a candidate is judged.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Hearing {
     /// Which candidate this is since the last publication, from 1.
     pub trial: u64,
     /// The candidate's share in the weights, of [`SHARES`].
     pub share: f64,
+    /// Samples and their classes, as users say: a veto where they are many.
+    pub labelled: Vec<(SampleId, u32)>,
 }
 
 impl Default for Hearing {
     fn default() -> Self {
-        Self { trial: 1, share: 1.0 }
+        Self {
+            trial: 1,
+            share: 1.0,
+            labelled: Vec::new(),
+        }
     }
 }
 
@@ -170,6 +177,13 @@ impl Gate {
             exam.note(&shown);
         }
         room.measure_views(&mut exam);
+        let labelled = self.labelled(hearing);
+        for samples in labelled.chunks(CANARIES) {
+            let samples: Vec<_> = samples.iter().map(|(sample, _)| *sample).collect();
+            let shown = exam::read(&self.replay, &samples, |_, content| vec![content])?;
+            room.show_labelled(&shown, || self.check_stop())?;
+        }
+        room.measure_labelled(&labelled);
 
         let report = room.report(&exam, &self.config, hearing);
         let is_published = |network| published.is_some_and(|p| p.weights == candidate.weights(network));
@@ -194,6 +208,21 @@ impl Gate {
                 report,
             }),
         })
+    }
+
+    /// The samples that users gave classes to, in the order of their sources, where they are enough.
+    fn labelled(&self, hearing: &Hearing) -> Vec<(exam::Sample, u32)> {
+        if hearing.labelled.len() < labelled::LABELS_MIN {
+            return Vec::new();
+        }
+        let with_source = |(id, class): &(SampleId, u32)| {
+            let source = self.replay.info(*id)?.source;
+            Some((exam::Sample { id: *id, source }, *class))
+        };
+        let mut labelled: Vec<_> = hearing.labelled.iter().filter_map(with_source).collect();
+        labelled.sort_by_key(|(sample, _)| (sample.source.0, sample.id));
+        labelled.truncate(labelled::LABELS_MAX);
+        labelled
     }
 
     /// Forgets what was kept of earlier exams: after a panic, nothing of it is trusted.

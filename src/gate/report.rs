@@ -157,6 +157,9 @@ pub struct Measured {
     /// The mean of the scores on spoilt samples (see [`Slice::Corrupted`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrupted: Option<f64>,
+    /// The share of users' labels that a sample's labelled neighbours tell; None where there are fewer than 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels_told: Option<f64>,
 }
 
 /// A candidate beside a model of before, on the same views.
@@ -178,6 +181,12 @@ pub struct Comparison {
     /// How much more the teacher does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher_told: Option<Difference>,
+    /// How many more of the users' labels are told by the student's neighbours; None where there are too few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student_labels: Option<Difference>,
+    /// By the teacher's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher_labels: Option<Difference>,
     /// The student's scores less its own in parts of the exam; parts of too few samples are left out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub student_slices: BTreeMap<Slice, Difference>,
@@ -204,6 +213,14 @@ impl Comparison {
         match network {
             Network::Student => &self.student_slices,
             Network::Teacher => &self.teacher_slices,
+        }
+    }
+
+    /// How many more of the users' labels one of the two networks tells.
+    pub fn labels(&self, network: Network) -> Option<Difference> {
+        match network {
+            Network::Student => self.student_labels,
+            Network::Teacher => self.teacher_labels,
         }
     }
 

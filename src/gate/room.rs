@@ -8,7 +8,7 @@ use tch::Device;
 use super::exam::{Answers, CLEAN_VIEWS, Exam, Sample, Shown, Taker};
 use super::report::{Baselines, Comparison, Difference, ExamSummary, Measured, Network, Report};
 use super::slices::{self, Slice};
-use super::{ExamTask, GateError, Hearing, Incumbent, PAIRS, Submission, probes, statistics};
+use super::{ExamTask, GateError, Hearing, Incumbent, PAIRS, Submission, labelled, probes, statistics};
 use crate::config::PublicationConfig;
 use crate::ids::{Generation, SampleId, Space};
 use crate::model::text::Tokenizer;
@@ -65,6 +65,9 @@ struct Seat {
     scores: Vec<f64>,
     /// The same, of each sample spoilt.
     corrupted: Vec<f64>,
+    /// What it answered to samples that have a class, and whether their neighbours tell it.
+    labelled: Answers,
+    labels_told: Vec<f64>,
     /// How much of what is hidden in each sample is told, where it can be said.
     told: HashMap<SampleId, f64>,
 }
@@ -204,6 +207,33 @@ impl Room {
         }
     }
 
+    /// Shows the networks samples that users gave classes to.
+    pub(super) fn show_labelled(
+        &mut self,
+        shown: &[Shown],
+        go_on: impl Fn() -> Result<(), GateError>,
+    ) -> Result<(), GateError> {
+        for seat in self.contenders().filter(|seat| seat.measured.finite) {
+            go_on()?;
+            seat.labelled.ask(&seat.taker, shown.iter())?;
+        }
+        Ok(())
+    }
+
+    /// How many classes are told, of the samples that everyone answered.
+    pub(super) fn measure_labelled(&mut self, labelled: &[(Sample, u32)]) {
+        let mut finite: Vec<&mut Seat> = self.contenders().filter(|seat| seat.measured.finite).collect();
+        let answered = |(sample, _): &&(Sample, u32)| finite.iter().all(|seat| seat.labelled.has(sample));
+        let (samples, classes): (Vec<Sample>, Vec<u32>) = labelled.iter().filter(answered).copied().unzip();
+        if samples.len() < labelled::LABELS_MIN {
+            return;
+        }
+        for seat in &mut finite {
+            seat.labels_told = labelled::told(&seat.labelled.matrix(&samples, 0, 1), &classes);
+            seat.measured.labels_told = Some(statistics::mean(&seat.labels_told));
+        }
+    }
+
     /// Every number of the judgement.
     pub(super) fn report(&self, exam: &Exam, config: &PublicationConfig, hearing: &Hearing) -> Report {
         let clean = exam.clean();
@@ -225,6 +255,8 @@ impl Room {
                 teacher: self.teacher.difference(seat, bounds),
                 student_told: self.student.told_difference(seat, exam, bounds),
                 teacher_told: self.teacher.told_difference(seat, exam, bounds),
+                student_labels: self.student.label_difference(seat, bounds),
+                teacher_labels: self.teacher.label_difference(seat, bounds),
                 student_slices: self.student.slice_differences(seat, &quarters, bounds),
                 teacher_slices: self.teacher.slice_differences(seat, &quarters, bounds),
                 student_neighbours_kept: self.student.neighbours_kept(seat, &clean),
@@ -283,6 +315,14 @@ impl Room {
         }
     }
 
+    /// All but the baselines.
+    fn contenders(&mut self) -> impl Iterator<Item = &mut Seat> {
+        [&mut self.student, &mut self.teacher]
+            .into_iter()
+            .chain(self.published.as_mut())
+            .chain(self.best.as_mut())
+    }
+
     fn seats(&mut self) -> impl Iterator<Item = &mut Seat> {
         let baselines = self.baselines.iter_mut().flatten();
         [&mut self.student, &mut self.teacher]
@@ -304,6 +344,8 @@ impl Seat {
             measured: Measured::default(),
             scores: Vec::new(),
             corrupted: Vec::new(),
+            labelled: Answers::default(),
+            labels_told: Vec::new(),
             told: HashMap::new(),
         }
     }
@@ -336,6 +378,12 @@ impl Seat {
     fn difference(&self, other: &Self, bounds: Bounds) -> Option<Difference> {
         let (_, _) = (self.measured.retrieval?, other.measured.retrieval?);
         Some(bounds.of(&less(&self.scores, &other.scores)))
+    }
+
+    /// How many more classes it told; None where there are too few of them.
+    fn label_difference(&self, other: &Self, bounds: Bounds) -> Option<Difference> {
+        let (_, _) = (self.measured.labels_told?, other.measured.labels_told?);
+        Some(bounds.of(&less(&self.labels_told, &other.labels_told)))
     }
 
     /// The same in parts of the exam.

@@ -6,7 +6,8 @@
 //! 3. is *no worse* than the published model and than the best so far: the lower bound of the difference in the exam's scores is
 //!    above `-margin`, and so is that of how much of what is hidden is told, where the objective learns to tell it;
 //! 4. is *nowhere worse* than either: on no [`Slice`](super::Slice) of the exam is the upper bound of the difference below `-margin`.
-//!    (A quarter of the exam proves so little that asking for a proof of being as good there would stop every publication.);
+//!    (a quarter of the exam proves so little that asking for a proof of being as good there would stop every publication), nor is
+//!    that of how many of the users' labels are told, where there are 100 or more;
 //! 5. is *better in something* than the published model: the lower bound of the difference, at a confidence that allows for three
 //!    claims, is above 0 for the scores, for how much is told, or for the scores of the newest samples. What is merely other is not published: each new space costs every
 //!    client that keeps vectors;
@@ -164,6 +165,13 @@ fn worse(report: &Report, than: &str, other: &Comparison, network: Network) -> O
         return Some(format!(
             "it is not proven to tell as much of what is hidden as {than} ({})",
             points(told)
+        ));
+    }
+    if let Some(labels) = other.labels(network).filter(|labels| labels.upper_bound < -margin) {
+        return Some(format!(
+            "it tells fewer of the users' labels than {than} ({:+.1} points, upper bound {:+.1})",
+            100.0 * labels.mean,
+            100.0 * labels.upper_bound
         ));
     }
     let lost = other.slices(network).iter().find(|(_, d)| d.upper_bound < -margin);

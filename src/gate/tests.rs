@@ -413,7 +413,7 @@ fn weights_of_another_network_are_an_error_and_no_verdict() {
 
 #[test]
 fn a_report_says_what_each_part_of_the_exam_says() {
-    let (_dir, replay) = buffer(80, 0);
+    let (_dir, replay) = buffer(80, 40);
     let [early, late] = crammed();
     let verdict = gate(&replay)
         .judge(
@@ -436,6 +436,8 @@ fn a_report_says_what_each_part_of_the_exam_says() {
             "{slice}: {difference:?}"
         );
     }
+    let labels = report.published.as_ref().unwrap().student_labels.unwrap();
+    assert!(labels.lower_bound < labels.mean && labels.mean < labels.upper_bound);
     let spoilt = report.student.corrupted.unwrap();
     assert!(spoilt > 0.0 && spoilt < 1.0, "{spoilt}");
 }

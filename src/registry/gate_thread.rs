@@ -19,7 +19,7 @@ use super::{Provenance, Published, Registry, RegistryError, Staged, VerdictRecor
 use crate::clock::Clock;
 use crate::config::PublicationConfig;
 use crate::gate::{Gate, GateError, Hearing, Incumbent, Network, SHARES, Submission, Verdict};
-use crate::ids::StreamName;
+use crate::ids::{SampleId, StreamName};
 use crate::model::text::Tokenizer;
 use crate::model::{Decoders, weights};
 use crate::replay::ReplayBuffer;
@@ -40,6 +40,8 @@ pub struct GateStream {
     pub replay: Arc<ReplayBuffer>,
     /// By which numbers it is judged.
     pub config: PublicationConfig,
+    /// Samples and their classes, as users say now.
+    pub labelled: Box<dyn Fn() -> Vec<(SampleId, u32)> + Send>,
 }
 
 /// What the gate has done for a stream since the start.
@@ -343,6 +345,7 @@ impl Court {
         let best = registry.best().as_ref().map(incumbent).transpose()?;
         let mut hearing = Hearing {
             trial: self.trial(),
+            labelled: (self.stream.labelled)(),
             ..Hearing::default()
         };
         let whole = submission(&registry, provenance.clone(), &weights)?;

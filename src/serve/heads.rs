@@ -83,7 +83,7 @@ impl From<HeadError> for Problem {
 pub(super) struct Labelled {
     pub(super) id: SampleId,
     /// Its class, as a place in the set's classes.
-    class: u32,
+    pub(super) class: u32,
     /// Samples that belong together share a number.
     group: u64,
 }

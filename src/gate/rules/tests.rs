@@ -15,6 +15,7 @@ fn sane(retrieval: f64) -> Measured {
         retrieval: Some(retrieval),
         told: None,
         corrupted: None,
+        labels_told: None,
     }
 }
 
@@ -37,6 +38,8 @@ fn against(generation: u64, student: (f64, f64), teacher: (f64, f64)) -> Compari
         teacher: difference(teacher),
         student_told: None,
         teacher_told: None,
+        student_labels: None,
+        teacher_labels: None,
         student_slices: BTreeMap::new(),
         teacher_slices: BTreeMap::new(),
         student_neighbours_kept: None,
@@ -163,6 +166,22 @@ fn a_gain_on_the_newest_samples_alone_is_a_gain_and_a_loss_on_any_part_is_a_veto
     // So few samples that nothing is proven are no veto.
     let unsure = [(Slice::Recent, bounds(0.05, 0.01)), (Slice::Rare, bounds(-0.02, -0.1))];
     assert_eq!(accepted(&with(&unsure)), Some(Network::Teacher));
+}
+
+#[test]
+fn who_tells_fewer_of_the_users_labels_is_rejected() {
+    let mut report = good();
+    let mut published = against(2, (0.1, 0.02), (0.2, 0.1));
+    (published.student_labels, published.teacher_labels) = (Some(bounds(-0.05, -0.08)), Some(bounds(-0.01, -0.03)));
+    report.published = Some(published.clone());
+    assert_eq!(accepted(&report), Some(Network::Teacher), "nothing is shown of it");
+    published.teacher_labels = Some(bounds(-0.05, -0.08));
+    report.published = Some(published);
+    assert!(
+        refusal(&report).contains("it tells fewer of the users' labels than generation 2"),
+        "{}",
+        refusal(&report)
+    );
 }
 
 #[test]
