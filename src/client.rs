@@ -4,16 +4,21 @@
 
 mod connect;
 
+use std::future::poll_fn;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::body::{Body, HttpBody};
+use axum::http::{Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 
 use crate::access::Secret;
 use crate::serve::problem::Problem;
@@ -30,9 +35,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a download may take.
 const DOWNLOAD_MAX: Duration = Duration::from_secs(6 * 3_600);
-
-/// Bytes of a download that are held at a time.
-const DOWNLOAD_CHUNK_BYTES: usize = 64 << 10;
 
 /// Bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
@@ -88,7 +90,7 @@ pub enum DownloadError {
     Client(#[from] ClientError),
     /// It could not be written here.
     #[error("the file can not be written: {0}")]
-    Write(io::Error),
+    Write(std::io::Error),
 }
 
 impl ClientError {
@@ -166,28 +168,35 @@ impl Client {
 
     /// Copies what is at a path, such as a file of a generation, to where it is to be; how many bytes. It may take longer
     /// than an answer, and no longer than six hours.
-    pub fn download(&self, path: &str, into: &mut impl io::Write) -> Result<u64, DownloadError> {
-        let request = self.agent.get(format!("{}{path}", self.url));
-        let request = request
-            .config()
-            .timeout_global(Some(DOWNLOAD_MAX))
-            .timeout_recv_response(Some(ANSWER_MAX));
-        let mut answer = request.build().call().map_err(|error| self.failed(error))?;
-        if !answer.status().is_success() {
-            let refused = self.bytes(Ok(answer)).err();
-            return Err(refused.unwrap_or_else(|| self.odd("a refusal that is none")).into());
+    pub fn download(&self, path: &str, into: &mut impl Write) -> Result<u64, DownloadError> {
+        self.runtime.block_on(async {
+            let copied = tokio::time::timeout(DOWNLOAD_MAX, self.copy(path, into)).await;
+            copied.unwrap_or_else(|_| {
+                Err(self
+                    .odd(format!("it took more than {} s", DOWNLOAD_MAX.as_secs()))
+                    .into())
+            })
+        })
+    }
+
+    async fn copy(&self, path: &str, into: &mut impl Write) -> Result<u64, DownloadError> {
+        let began = tokio::time::timeout(ANSWER_MAX, self.send(Method::GET, path, None)).await;
+        let (answer, driver) = began.unwrap_or_else(|_| Err(self.late()))?;
+        let (status, mut body) = (answer.status(), Body::new(answer.into_body()));
+        if !status.is_success() {
+            let bytes = axum::body::to_bytes(body, ANSWER_BYTES_MAX).await;
+            return Err(self.refused(status, &bytes.map_err(|error| self.odd(error))?).into());
         }
-        let mut bytes = answer.body_mut().with_config().limit(u64::MAX).reader();
-        let mut chunk = vec![0; DOWNLOAD_CHUNK_BYTES];
         let mut copied = 0;
-        loop {
-            let count = io::Read::read(&mut bytes, &mut chunk).map_err(|error| self.odd(error))?;
-            if count == 0 {
-                return Ok(copied);
+        while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+            // What is no data is a trailer, which says nothing here.
+            if let Ok(bytes) = frame.map_err(|error| self.odd(error))?.into_data() {
+                into.write_all(&bytes).map_err(DownloadError::Write)?;
+                copied += bytes.len() as u64;
             }
-            into.write_all(&chunk[..count]).map_err(DownloadError::Write)?;
-            copied += count as u64;
         }
+        driver.abort();
+        Ok(copied)
     }
 
     /// Asks a question; asks again for a while where the daemon says that it may be answered soon.
@@ -220,24 +229,47 @@ impl Client {
         let (status, bytes) = self.runtime.block_on(async {
             tokio::time::timeout(ANSWER_MAX, self.exchange(method, path, body))
                 .await
-                .unwrap_or_else(|_| Err(self.odd(format!("no answer within {} s", ANSWER_MAX.as_secs()))))
+                .unwrap_or_else(|_| Err(self.late()))
         })?;
         if status.is_success() {
             return Ok(bytes);
         }
-        match serde_json::from_slice(&bytes) {
-            Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
-            Err(_) => Err(self.odd(format!("HTTP status {status}"))),
+        Err(self.refused(status, &bytes))
+    }
+
+    /// What an answer that is no success says.
+    fn refused(&self, status: StatusCode, bytes: &[u8]) -> ClientError {
+        match serde_json::from_slice(bytes) {
+            Ok(problem) => ClientError::Problem(Box::new(problem)),
+            Err(_) => self.odd(format!("HTTP status {status}")),
         }
     }
 
-    /// One request on a connection of its own.
+    fn late(&self) -> ClientError {
+        self.odd(format!("no answer within {} s", ANSWER_MAX.as_secs()))
+    }
+
+    /// One request on a connection of its own, and its whole answer.
     async fn exchange(
         &self,
         method: Method,
         path: &str,
         body: Option<&[u8]>,
     ) -> Result<(StatusCode, Vec<u8>), ClientError> {
+        let (answer, driver) = self.send(method, path, body).await?;
+        let status = answer.status();
+        let bytes = axum::body::to_bytes(Body::new(answer.into_body()), ANSWER_BYTES_MAX).await;
+        driver.abort();
+        Ok((status, bytes.map_err(|error| self.odd(error))?.to_vec()))
+    }
+
+    /// Sends a request on a connection of its own: its answer's head, and what drives the connection until it is aborted or over.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&[u8]>,
+    ) -> Result<(Response<Incoming>, JoinHandle<hyper::Result<()>>), ClientError> {
         let connection = self.place.connect().await.map_err(|failed| match failed {
             Failed::Unreachable(why) => ClientError::Unreachable {
                 url: self.url.clone(),
@@ -268,10 +300,7 @@ impl Client {
         // Ends with the runtime, or with its connection.
         let driver = tokio::spawn(driver);
         let answer = sender.send_request(request).await.map_err(|error| self.odd(error))?;
-        let status = answer.status();
-        let bytes = axum::body::to_bytes(Body::new(answer.into_body()), ANSWER_BYTES_MAX).await;
-        driver.abort();
-        Ok((status, bytes.map_err(|error| self.odd(error))?.to_vec()))
+        Ok((answer, driver))
     }
 
     fn odd(&self, why: impl ToString) -> ClientError {
@@ -284,7 +313,7 @@ impl Client {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead, BufReader, Write};
+    use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
 
     use super::*;

@@ -420,7 +420,15 @@ fn a_report_says_what_each_part_of_the_exam_says() {
             &candidate(1_000, early, early),
             Some(&incumbent(2, late)),
             None,
-            &Hearing { trial: 3, share: 0.5 },
+            &Hearing {
+                trial: 3,
+                share: 0.5,
+                labelled: replay
+                    .ids_after(None, 120)
+                    .into_iter()
+                    .map(|id| (id, (id.0 % 3) as u32))
+                    .collect(),
+            },
         )
         .unwrap();
     let report = verdict.report();

@@ -82,7 +82,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, for the API's description.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::MalformedRequest,
         Self::Unauthorized,
         Self::MissingScope,
