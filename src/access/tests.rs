@@ -3,7 +3,24 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+
 use super::*;
+
+proptest! {
+    #[test]
+    fn any_lines_are_keys_or_refused_by_their_number(
+        lines in vec("[a-z0-9_ #-]{0,12}( (read|label|metrics|admin|x)(,(read|admin))?( blake3:[0-9a-f]{63,65})?)?[\\r#]?", 0..6)
+    ) {
+        fuzzing::keys(lines.join("\n").as_bytes());
+    }
+
+    #[test]
+    fn any_header_is_a_bearers_or_none(text in "(Bearer|bearer|Basic|)[ \\t]{0,2}\\PC{0,40}") {
+        fuzzing::authorization(text.as_bytes());
+    }
+}
 
 fn key(name: &str, scopes: &str) -> (Secret, Key) {
     let secret = Secret::new().unwrap();

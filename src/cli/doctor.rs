@@ -174,8 +174,9 @@ fn access(config: &Config) -> Check {
         (Err(error), _) => failed(error.to_string()),
         (_, Err(error)) => failed(error.to_string()),
         (Ok(keys), Ok(tls)) => {
-            let keys = keys.map_or("no keys, loopback alone".to_owned(), |keys| {
-                format!("{} keys", keys.len())
+            let keys = keys.map_or("no keys, loopback alone".to_owned(), |keys| match keys.len() {
+                1 => "1 key".to_owned(),
+                count => format!("{count} keys"),
             });
             let tls = if tls.is_some() { "TLS" } else { "no TLS" };
             check("access", Outcome::Ok, format!("{keys}, {tls}"), "")

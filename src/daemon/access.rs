@@ -61,7 +61,7 @@ impl Access {
     pub(super) fn hand_over(&mut self, state: &AppState) {
         if let Some(keys) = self.keys.take() {
             warn_of_none(&keys);
-            state.keys.store(Some(Arc::new(keys)));
+            state.let_in(keys);
         }
     }
 
@@ -72,7 +72,7 @@ impl Access {
                 Ok(keys) => {
                     info!(keys = keys.len(), "read the access keys again");
                     warn_of_none(&keys);
-                    state.keys.store(Some(Arc::new(keys)));
+                    state.let_in(keys);
                 }
                 Err(error) => {
                     let hint = error.hint();

@@ -160,9 +160,14 @@ pub(super) async fn follow(State(state): State<Arc<AppState>>) -> Result<Respons
         Some(received.unwrap_or_else(|BroadcastStreamRecvError::Lagged(events)| Event::Missed { events }))
     });
     let stop = WatchStream::new(state.stop.clone()).filter_map(|stop| stop.then_some(None));
-    let told = events.merge(stop).map_while(|event| event).map(move |event| {
-        let _held_as_long_as_the_stream = &permit;
-        Ok::<_, Infallible>(event.to_sse())
-    });
+    let rekeyed = WatchStream::from_changes(state.keys_changed.subscribe()).map(|()| None);
+    let told = events
+        .merge(stop)
+        .merge(rekeyed)
+        .map_while(|event| event)
+        .map(move |event| {
+            let _held_as_long_as_the_stream = &permit;
+            Ok::<_, Infallible>(event.to_sse())
+        });
     Ok(Sse::new(told).keep_alive(KeepAlive::default()).into_response())
 }

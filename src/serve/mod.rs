@@ -117,8 +117,10 @@ pub struct AppState {
     config: ServerConfig,
     /// Where it listens.
     bound: SocketAddr,
-    /// Who may ask; None: whoever reaches it may ask what changes nothing. Replaced as a whole when their file is read again.
-    pub keys: ArcSwapOption<Keys>,
+    /// Who may ask; None: whoever reaches it may ask what changes nothing.
+    keys: ArcSwapOption<Keys>,
+    /// Tells that other keys hold.
+    keys_changed: watch::Sender<()>,
     /// The streams.
     pub streams: ArcSwap<Streams>,
     /// Reads the daemon's status.
@@ -161,12 +163,23 @@ impl AppState {
             config,
             bound,
             keys: ArcSwapOption::empty(),
+            keys_changed: watch::Sender::new(()),
             streams: ArcSwap::default(),
             status,
             events,
             ready: AtomicBool::new(false),
             stop,
             http_metrics: HttpMetrics::default(),
+        }
+    }
+
+    /// From here on lets in whoever has one of these keys, and over TCP nobody else. Where they are others than before, event
+    /// streams end: whoever still has a key follows again.
+    pub fn let_in(&self, keys: Keys) {
+        let keys = Arc::new(keys);
+        let before = self.keys.swap(Some(Arc::clone(&keys)));
+        if before.as_ref() != Some(&keys) {
+            self.keys_changed.send_replace(());
         }
     }
 

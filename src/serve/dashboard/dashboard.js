@@ -60,11 +60,19 @@ function showHealth(state, words, title) {
   showIcon(state);
 }
 
+/** Why a key, or another key, is wanted; null where that would not help. */
+function keyWanted(error) {
+  if (!(error instanceof Problem)) return null;
+  if (error.status === 401) return accessKey() ? 'The daemon does not know this key' : 'This daemon asks for a key';
+  return error.status === 403 && accessKey() ? 'This key may not read: it lacks the scope read' : null;
+}
+
 function showAway(error) {
-  const why = error instanceof Problem ? `The daemon answers that ${error.message}` : 'The daemon does not answer';
+  const wanted = keyWanted(error);
+  const why = wanted ?? (error instanceof Problem ? `The daemon answers that ${error.message}` : 'The daemon does not answer');
   showHealth('away', lastHeard ? `${why}; last heard at ${clockTime(lastHeard)}` : why, 'away');
   byId('ask-again').hidden = false;
-  if (error instanceof Problem && (error.status === 401 || error.status === 403)) askForKey();
+  if (wanted) askForKey();
   byId('main').classList.toggle('stale', page.status !== null);
 }
 

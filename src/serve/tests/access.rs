@@ -1,10 +1,11 @@
 //! Who is let in: keys and their scopes on every surface, the admin socket, other hosts; and what every answer bears.
 
-use std::sync::Arc;
+use std::io::Write;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::site::{Answer, Site, post_head};
+use super::site::{Answer, Site, post_head, wait_until};
 use crate::access::{Key, Keys, Secret};
 use crate::config::{ReplayConfig, ServerConfig};
 
@@ -24,7 +25,7 @@ impl Guarded {
             lines += &format!("{}\n", Key::of(name.parse().unwrap(), scopes.parse().unwrap(), &secret));
             secrets.push((*name, secret));
         }
-        site.state.keys.store(Some(Arc::new(Keys::parse(&lines).unwrap())));
+        site.state.let_in(Keys::parse(&lines).unwrap());
         Self { site, secrets }
     }
 
@@ -224,9 +225,26 @@ fn over_the_socket_everything_is_answered_without_a_key_and_at_the_limit_too() {
 fn keys_that_are_gone_open_nothing() {
     let guarded = Guarded::new();
     assert_eq!(guarded.ask_as("reader", "GET", "/api/v1/status").status, 200);
-    guarded.site.state.keys.store(Some(Arc::new(Keys::default())));
+    guarded.site.state.let_in(Keys::default());
     assert_eq!(guarded.ask_as("reader", "GET", "/api/v1/status").status, 401);
     assert_eq!(guarded.ask_as("admin", "GET", "/api/v1/status").status, 401);
+}
+
+#[test]
+fn events_are_told_no_more_once_other_keys_hold() {
+    let guarded = Guarded::new();
+    let mut stream = guarded.site.connect();
+    let key = guarded.secret("reader");
+    let head = format!("GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let followers = || guarded.site.state.events.receiver_count();
+    wait_until("the follower", || followers() == 1);
+    let same = guarded.site.state.keys.load_full().unwrap();
+    guarded.site.state.let_in(Keys::clone(&same));
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(followers(), 1, "the same keys ended it");
+    guarded.site.state.let_in(Keys::default());
+    wait_until("the end of the events", || followers() == 0);
 }
 
 #[test]
