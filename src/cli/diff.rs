@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::output::{print, print_json, table};
-use super::{Connection, Format};
+use super::{Connection, Format, models};
 
 /// The flags of `curiod models diff`.
 #[derive(Args, Clone, Debug)]
@@ -30,15 +30,17 @@ pub struct DiffArgs {
 }
 
 pub(super) fn diff(args: &DiffArgs) -> Result<(), Failure> {
-    let (stream, from) = args.from.split_once('@').unwrap_or((&args.from, "latest"));
-    let to = match args.to.split_once('@') {
-        Some((other, to)) if other == stream => to,
-        None if args.to == stream => "latest",
-        None => &args.to,
-        Some((other, _)) => {
-            let what = format!("`{stream}` and `{other}` are two streams: their samples are not the same");
-            return Err(Failure::new(Failure::USAGE, what).hint("name two generations of one stream"));
+    let (stream, from) = models::parts(&args.from)?;
+    let to = match args.to.contains('@') || args.to == stream.as_str() {
+        true => {
+            let (other, to) = models::parts(&args.to)?;
+            if other != stream {
+                let what = format!("`{stream}` and `{other}` are two streams: their samples are not the same");
+                return Err(Failure::new(Failure::USAGE, what).hint("name two generations of one stream"));
+            }
+            to
         }
+        false => models::generation(&args.to)?,
     };
     let DiffArgs {
         samples, moved, seed, ..

@@ -37,6 +37,7 @@ mod stream;
 mod surfaces;
 #[cfg(test)]
 mod tests;
+mod vector;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
