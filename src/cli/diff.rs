@@ -69,11 +69,11 @@ fn told(answer: &Value) -> String {
     let overlap = |key: &str| share(&answer["overlap"][key]);
     let measures = [
         [
-            "samples compared".to_owned(),
+            "samples".to_owned(),
             format!("{} of {}", answer["samples"], answer["samples_asked"]),
         ],
         [
-            format!("of {} neighbours kept, mean", answer["neighbours"]),
+            format!("neighbours kept of {}, mean", answer["neighbours"]),
             overlap("mean"),
         ],
         [
@@ -85,7 +85,7 @@ fn told(answer: &Value) -> String {
             share(&answer["structure"]),
         ],
     ];
-    shown += &format!("\n{}", table(["", ""], &measures));
+    shown += &format!("\n{}", table(["compared", ""], &measures));
     let moved = answer["moved"].as_array().map_or(&[][..], Vec::as_slice);
     if !moved.is_empty() {
         let rows: Vec<_> = moved
@@ -114,8 +114,8 @@ mod tests {
         });
         let told = told(&answer);
         for line in [
-            "samples compared                         60 of 1000",
-            "of 10 neighbours kept, mean              0.500",
+            "samples                                  60 of 1000",
+            "neighbours kept of 10, mean              0.500",
             "least, tenth, half, nine tenths, most    0.000  0.100  0.500  0.900  1.000",
             "similarities go together (1: as before)  -",
             "         7  0.000  a.png",
