@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::failure::Failure;
 use super::output::{print, print_json, table};
-use super::{Connection, Format};
+use super::{Connection, Format, models};
 
 /// The flags of `curiod models diff`.
 #[derive(Args, Clone, Debug)]
@@ -30,15 +30,17 @@ pub struct DiffArgs {
 }
 
 pub(super) fn diff(args: &DiffArgs) -> Result<(), Failure> {
-    let (stream, from) = args.from.split_once('@').unwrap_or((&args.from, "latest"));
-    let to = match args.to.split_once('@') {
-        Some((other, to)) if other == stream => to,
-        None if args.to == stream => "latest",
-        None => &args.to,
-        Some((other, _)) => {
-            let what = format!("`{stream}` and `{other}` are two streams: their samples are not the same");
-            return Err(Failure::new(Failure::USAGE, what).hint("name two generations of one stream"));
+    let (stream, from) = models::parts(&args.from)?;
+    let to = match args.to.contains('@') || args.to == stream.as_str() {
+        true => {
+            let (other, to) = models::parts(&args.to)?;
+            if other != stream {
+                let what = format!("`{stream}` and `{other}` are two streams: their samples are not the same");
+                return Err(Failure::new(Failure::USAGE, what).hint("name two generations of one stream"));
+            }
+            to
         }
+        false => models::generation(&args.to)?,
     };
     let DiffArgs {
         samples, moved, seed, ..
@@ -67,11 +69,11 @@ fn told(answer: &Value) -> String {
     let overlap = |key: &str| share(&answer["overlap"][key]);
     let measures = [
         [
-            "samples compared".to_owned(),
+            "samples".to_owned(),
             format!("{} of {}", answer["samples"], answer["samples_asked"]),
         ],
         [
-            format!("of {} neighbours kept, mean", answer["neighbours"]),
+            format!("neighbours kept of {}, mean", answer["neighbours"]),
             overlap("mean"),
         ],
         [
@@ -83,7 +85,7 @@ fn told(answer: &Value) -> String {
             share(&answer["structure"]),
         ],
     ];
-    shown += &format!("\n{}", table(["", ""], &measures));
+    shown += &format!("\n{}", table(["compared", ""], &measures));
     let moved = answer["moved"].as_array().map_or(&[][..], Vec::as_slice);
     if !moved.is_empty() {
         let rows: Vec<_> = moved
@@ -112,8 +114,8 @@ mod tests {
         });
         let told = told(&answer);
         for line in [
-            "samples compared                         60 of 1000",
-            "of 10 neighbours kept, mean              0.500",
+            "samples                                  60 of 1000",
+            "neighbours kept of 10, mean              0.500",
             "least, tenth, half, nine tenths, most    0.000  0.100  0.500  0.900  1.000",
             "similarities go together (1: as before)  -",
             "         7  0.000  a.png",

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::output::{self, print, print_json};
-use super::{Connection, Format};
+use super::{Connection, Format, models};
 use crate::client::{Client, DownloadError};
 use crate::durable::{self, DurableError};
 use crate::ids::{Generation, StreamName};
@@ -148,7 +148,7 @@ struct Fetching {
 impl Fetching {
     /// Asks which generation the name names, and for its manifest. From here on it is that one, whatever is published meanwhile.
     fn begin(client: &Client, model: &str) -> Result<Self, Failure> {
-        let (stream, version) = model.split_once('@').unwrap_or((model, "latest"));
+        let (stream, version) = models::parts(model)?;
         let files: Files = client.get_as(&format!("/api/v1/models/{stream}/{version}/files"))?;
         let path = format!("/api/v1/models/{}/{}/files", files.stream, files.generation);
         let mut text = Bounded(Vec::new());

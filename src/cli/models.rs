@@ -1,5 +1,7 @@
 //! `curiod models`: the published models.
 
+use std::fmt::Display;
+
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -8,6 +10,7 @@ use super::export::{ExportArgs, export};
 use super::failure::Failure;
 use super::output::{print, print_json, table};
 use super::{Connection, Format};
+use crate::ids::{IdError, StreamName};
 
 /// What to do with them.
 #[derive(Subcommand, Clone, Debug)]
@@ -206,7 +209,7 @@ fn listed(answer: &Value) -> String {
 }
 
 fn show(args: &ShowArgs) -> Result<(), Failure> {
-    let (stream, version) = args.model.split_once('@').unwrap_or((&args.model, "latest"));
+    let (stream, version) = parts(&args.model)?;
     let manifest = args
         .connection
         .client()?
@@ -217,6 +220,28 @@ fn show(args: &ShowArgs) -> Result<(), Failure> {
     let mut rows = Vec::new();
     flatten("", &manifest, &mut rows);
     print(&table(["", ""], &rows))
+}
+
+/// A model's name in parts: its stream, and which generation of it.
+pub(super) fn parts(model: &str) -> Result<(StreamName, &str), Failure> {
+    let (stream, version) = model.split_once('@').unwrap_or((model, "latest"));
+    Ok((
+        stream.parse().map_err(|error: IdError| unnamed(model, error))?,
+        generation(version)?,
+    ))
+}
+
+/// The name of a generation, as it stands in a path.
+pub(super) fn generation(version: &str) -> Result<&str, Failure> {
+    match !version.is_empty() && version.chars().all(|c| c.is_ascii_alphanumeric()) {
+        true => Ok(version),
+        false => Err(unnamed(version, "a generation is a number, latest, stable or previous")),
+    }
+}
+
+fn unnamed(model: &str, why: impl Display) -> Failure {
+    Failure::new(Failure::USAGE, format!("`{model}` names no model: {why}"))
+        .hint("give STREAM, STREAM@stable or STREAM@42; `curiod models list` has them")
 }
 
 /// A tree as lines: the names on the way to each leaf, and the leaf.

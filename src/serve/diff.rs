@@ -38,7 +38,7 @@ const MOVED: usize = 10;
 const MOVED_MAX: usize = 100;
 
 /// Samples that are read, and embedded by each generation, at a time.
-const PASS: usize = 32;
+const PASS: usize = 16;
 
 /// Share of a request's time after which no further samples are embedded: the rest is for comparing them.
 const EMBEDDING_SHARE: f64 = 0.6;

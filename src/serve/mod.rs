@@ -45,6 +45,7 @@ mod surfaces;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod vector;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

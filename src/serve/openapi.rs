@@ -1,15 +1,15 @@
 //! `GET /openapi.json`: the API's description (OpenAPI 3.1), made of the types that the routes answer with.
 //! Invariant: it describes exactly the router's routes; a test compares them.
 
+mod generations;
+
 use axum::Json;
 use schemars::JsonSchema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::answers::{Alive, HandledAnswer, Models, Quarantined, Ready, Sample, StreamModels, StreamsAnswer};
-use super::diff::Diff;
 use super::events::Event;
-use super::files::Files;
 use super::fill::{FillRequest, Filled};
 use super::inpaint::InpaintRequest;
 use super::over_time::{OverTime, SeriesRequest};
@@ -184,62 +184,6 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         &problems,
         types,
     );
-    let text_of = || json!({ "type": "string" });
-    let number_of = |least: u64, most: u64| json!({ "type": "integer", "minimum": least, "maximum": most });
-    let answer = content::<Diff>(types);
-    get(
-        "/api/v1/models/{stream}/diff",
-        "What another generation changed, by who is near whom among the same samples.",
-        vec![
-            stream(),
-            parameter(
-                "query",
-                "from",
-                "A generation; `previous` where none is named.",
-                text_of(),
-            ),
-            parameter("query", "to", "Another; `latest` where none is named.", text_of()),
-            parameter(
-                "query",
-                "samples",
-                "How many samples to compare; 1,000 where it is not said.",
-                number_of(3, 2_000),
-            ),
-            parameter(
-                "query",
-                "moved",
-                "How many that moved to name; 10 where it is not said.",
-                number_of(0, 100),
-            ),
-            parameter(
-                "query",
-                "seed",
-                "What they are drawn by.",
-                json!({ "type": "integer", "minimum": 0 }),
-            ),
-        ],
-        answer,
-        &[
-            &problems[..],
-            &[
-                Kind::Unprocessable,
-                Kind::QueueFull,
-                Kind::NotReady,
-                Kind::EncoderFailed,
-            ],
-        ]
-        .concat(),
-        types,
-    );
-    let answer = content::<Files>(types);
-    get(
-        "/api/v1/models/{stream}/{generation}/files",
-        "The files of a generation's folder, with their sizes and hashes.",
-        vec![stream(), generation()],
-        answer,
-        &problems,
-        types,
-    );
     let answer = content::<Sample>(types);
     get(
         "/api/v1/samples/{id}",
@@ -298,10 +242,6 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         &[],
         types,
     );
-
-    let path = "/api/v1/models/{stream}/{generation}/files/{path}";
-    let name = parameter("path", "path", "The file's name; it may hold `/`.", text_of());
-    paths.insert(path.to_owned(), download(types, path, &[stream(), generation(), name]));
 
     let handled = [
         (
@@ -402,6 +342,7 @@ fn paths(types: &mut SchemaGenerator) -> Value {
             &problems,
         ),
     );
+    paths.extend(generations::paths(types));
     for (path, item) in openapi_labels::paths(types).into_iter().chain(surfaces::paths(types)) {
         match (paths.get_mut(&path), item) {
             // `/` is the dashboard's, and of one of their clients too.
@@ -412,33 +353,6 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         }
     }
     Value::Object(paths)
-}
-
-/// The route of a file: its bytes, all or some, or what is said of them.
-fn download(types: &mut SchemaGenerator, path: &str, parameters: &[Value]) -> Value {
-    let of = |method: &str, summary: &str, types: &mut SchemaGenerator| {
-        let problems = [Kind::NotFound, Kind::Gone, Kind::UnsatisfiableRange];
-        let mut responses = responses(types, json!({ "application/octet-stream": {} }), &problems);
-        responses["200"]["headers"] = json!({
-            "ETag": { "description": "The file's blake3 hash, in quotes.", "schema": { "type": "string" } },
-            "Accept-Ranges": { "description": "`bytes`.", "schema": { "type": "string" } },
-        });
-        responses["206"] =
-            json!({ "description": "The bytes that `Range` asks for.", "content": { "application/octet-stream": {} } });
-        responses["304"] = json!({ "description": "`If-None-Match` names this file." });
-        let header =
-            |name: &str, description: &str| parameter("header", name, description, json!({ "type": "string" }));
-        let mut parameters = parameters.to_vec();
-        parameters.extend([
-            header("Range", "One range of bytes; with `If-Range` on condition."),
-            header("If-None-Match", "Tags of what is there already."),
-        ]);
-        json!({ "operationId": operation_id(method, path), "summary": summary, "parameters": parameters, "responses": responses })
-    };
-    json!({
-        "get": of("get", "A file of a generation.", types),
-        "head": of("head", "What is said of a file of a generation.", types),
-    })
 }
 
 /// A route that takes pictures and answers with JSON.

@@ -17,7 +17,7 @@ use super::given::{Given, GivenSeries, GivenTransition};
 use super::novelty::{NEIGHBOURS, mean_distance, most_novel};
 use super::problem::{Kind, Problem};
 use super::stream::Served;
-use super::{AppState, StreamHandle, blocking};
+use super::{AppState, StreamHandle, blocking, vector};
 use crate::ids::{Generation, SampleId, Space};
 use crate::limits::SEARCH_HITS_MAX;
 use crate::model::Curiosity;
@@ -264,7 +264,7 @@ pub(super) async fn search(State(state): State<Arc<AppState>>, request: Request)
         transitions: asked.transition.into_iter().collect(),
     };
     if let Some(space) = &asked.space {
-        must_be_of(space, model.published())?;
+        vector::must_be_of(space, model.published())?;
     }
     let query = match (given.len(), asked.id, asked.vector) {
         (1, None, None) => {
@@ -275,7 +275,7 @@ pub(super) async fn search(State(state): State<Arc<AppState>>, request: Request)
             .index
             .embedding(id)
             .ok_or_else(|| Problem::new(Kind::NotFound, format!("there is no sample {id} in the index")))?,
-        (0, None, Some(vector)) if asked.space.is_some() => unit(vector, model.dim())?,
+        (0, None, Some(vector)) if asked.space.is_some() => vector::unit(vector, model.dim())?,
         (0, None, Some(_)) => {
             let detail = "a vector comes with its `space`: of another one it would find anything";
             return Err(Problem::new(Kind::Unprocessable, detail).hint("`embed` names it beside the vectors"));
@@ -338,42 +338,6 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
         results,
     };
     Ok(signed(&model, Json(answer)))
-}
-
-/// An error where the generation makes vectors of another space.
-fn must_be_of(space: &Space, answering: &Published) -> Result<(), Problem> {
-    if *space == answering.space {
-        return Ok(());
-    }
-    let detail = format!(
-        "the vector is of the space `{}`, generation {} makes vectors of `{}`",
-        space.as_str(),
-        answering.generation,
-        answering.space
-    );
-    Err(Problem::new(Kind::OtherSpace, detail)
-        .hint("embed again what the vector was made of: an index is of the served generation's space alone"))
-}
-
-/// A vector of a request, brought to unit length.
-fn unit(mut vector: Vec<f32>, dim: usize) -> Result<Vec<f32>, Problem> {
-    if vector.len() != dim {
-        let detail = format!(
-            "the vector has {} numbers, those of this space have {dim}",
-            vector.len()
-        );
-        return Err(Problem::new(Kind::Unprocessable, detail));
-    }
-    let square = vector.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
-    if !square.is_finite() || square <= 0.0 {
-        let detail = "the vector has no direction: it is all zeros, or holds what is no number";
-        return Err(Problem::new(Kind::Unprocessable, detail));
-    }
-    let length = square.sqrt();
-    for value in &mut vector {
-        *value = (f64::from(*value) / length) as f32;
-    }
-    Ok(vector)
 }
 
 fn neighbours(handle: &StreamHandle, served: &Served, query: &[f32], k: usize, own: Option<SampleId>) -> Vec<NamedHit> {

@@ -12,9 +12,20 @@ use crate::harness::{Site, files_below, picture};
 /// Below this cosine two vectors of one sample are not the same vector.
 const COSINE_MIN: f64 = 0.9999;
 
-/// A Python with these packages: the one that CURIOD_TEST_PYTHON names, else the system's. None, after saying so, where it lacks one.
+/// A Python with these packages: the one that CURIOD_TEST_PYTHON names, else the one that the script makes in the user's cache
+/// folder. None, after saying why, where it lacks one.
 fn python(packages: &str) -> Option<PathBuf> {
-    let python = std::env::var_os("CURIOD_TEST_PYTHON").map_or_else(|| PathBuf::from("python3"), PathBuf::from);
+    let named = std::env::var_os("CURIOD_TEST_PYTHON").map(PathBuf::from);
+    let python = named.or_else(|| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/python-env.sh");
+        let made = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
+        let path = String::from_utf8(made.stdout).unwrap();
+        made.status.success().then(|| PathBuf::from(path.trim()))
+    });
+    let Some(python) = python else {
+        eprintln!("skipped: no Python is to be had; scripts/python-env.sh says why");
+        return None;
+    };
     let tried = Command::new(&python)
         .args(["-c", &format!("import {packages}")])
         .output();
@@ -255,9 +266,17 @@ fn a_generation_is_copied_whole_and_takes_the_place_of_nothing() {
     }
     assert_eq!(fs::read(&file).unwrap(), first);
     // One that fails leaves nothing behind.
-    for wrong in ["pictures@999", "nobody"] {
+    for (wrong, code) in [
+        ("pictures@999", 1),
+        ("nobody", 1),
+        ("pictures@a b", 2),
+        ("../x", 2),
+        ("pictures@", 2),
+    ] {
         let refused = site.client(&["models", "export", wrong, "--out", site.path("no").to_str().unwrap()]);
-        assert_eq!(refused.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(code), "{wrong}: {said}");
+        assert!(said.contains("hint: "), "{wrong}: {said}");
     }
     let left: Vec<String> = fs::read_dir(site.path(""))
         .unwrap()
@@ -284,7 +303,7 @@ fn two_generations_are_compared_by_who_is_near_whom() {
     let table = site.client(&["models", "diff", &from, &from]);
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(
-        table.contains("of 10 neighbours kept, mean") && table.contains("1.000"),
+        table.contains("neighbours kept of 10, mean") && table.contains("1.000"),
         "{table}"
     );
     let refused = site.client(&["models", "diff", "pictures@1", "others@2"]);

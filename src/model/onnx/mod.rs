@@ -122,7 +122,7 @@ fn properties(spec: &EncoderSpec) -> Vec<(&'static str, String)> {
             (
                 "input",
                 format!(
-                    "pixel_values: the picture upright and in sRGB, its shorter side brought to {0} pixels (bilinear, antialiased, as \
+                    "pixel_values: the picture upright, its shorter side brought to {0} pixels (bilinear, antialiased, as \
                      PIL does), the {0} x {0} in the middle cut out; red, green, blue; each level divided by 255, less `mean`, \
                      divided by `std`",
                     spec.image_px

@@ -152,7 +152,13 @@ fn weights_of_another_network_are_refused_by_name() {
     let unbuilt = EncoderSpec::Series(SeriesSpec { heads: 0, ..series });
     assert!(refused(&unbuilt, learnt(&SERIES)).contains("no network is as"));
     assert!(refused(&image(IMAGES[1]), learnt(&tiny)).contains("the file lacks `conv1.weight`"));
-    assert!(refused(&tiny, b"rubbish".to_vec()).contains("do not fit"));
+    let whole = learnt(&tiny);
+    for length in [0, 7, 8, 9, 500, whole.len() - 1] {
+        assert!(
+            refused(&tiny, whole[..length].to_vec()).contains("do not fit"),
+            "{length} bytes"
+        );
+    }
     let shallow = EncoderSpec::Series(SeriesSpec { layers: 2, ..series });
     assert!(refused(&shallow, learnt(&SERIES)).contains("`blocks.2.attn.proj.bias` is unknown"));
     let small = image((Architecture::VitTiny, 32));

@@ -227,6 +227,28 @@ fn a_generation_agrees_with_itself_and_less_with_another() {
 }
 
 #[test]
+fn queries_are_answered_while_generations_are_compared() {
+    let site = Site::new();
+    site.insert(0..600);
+    site.publish(1);
+    site.wait_for(site.publish(2), 600);
+    std::thread::scope(|scope| {
+        let comparing = scope.spawn(|| site.get("/api/v1/models/pictures/diff"));
+        super::site::wait_until("the comparison to begin", || {
+            site.state.diffs.available_permits() == 0 || comparing.is_finished()
+        });
+        let mut answered = 0;
+        while !comparing.is_finished() {
+            assert_eq!(site.search(7, 1).json()["hits"][0]["path"], "7.png");
+            answered += 1;
+        }
+        let diff = comparing.join().unwrap().json();
+        assert_eq!(diff["samples"], 600, "{diff}");
+        assert!(answered > 1, "{answered} queries were answered meanwhile");
+    });
+}
+
+#[test]
 fn a_comparison_that_can_not_be_made_says_why() {
     let site = Site::new();
     assert_eq!(site.get("/api/v1/models/pictures/diff").problem(), "not-ready");
