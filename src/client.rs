@@ -199,6 +199,11 @@ impl Client {
         Ok(copied)
     }
 
+    /// Reads a path whose answer is no JSON: its bytes.
+    pub fn get_for_bytes(&self, path: &str) -> Result<Vec<u8>, ClientError> {
+        self.bytes(self.agent.get(format!("{}{path}", self.url)).call())
+    }
+
     /// Asks a question; asks again for a while where the daemon says that it may be answered soon.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         let bytes = self.post_for_bytes(path, body)?;

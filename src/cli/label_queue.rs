@@ -1,5 +1,7 @@
 //! `curiod label-queue`: which samples to label next, for people, tables and Label Studio.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -78,10 +80,15 @@ pub fn label_queue(args: &LabelQueueArgs) -> Result<(), Failure> {
         Some(Written::Csv) => print(&as_csv(samples, client.url())?),
         Some(Written::Jsonl) => print(&samples.iter().map(|sample| format!("{sample}\n")).collect::<String>()),
         Some(Written::LabelStudio) => {
-            let tasks: Vec<Value> = samples
-                .iter()
-                .map(|sample| task(sample, &answer, client.url()))
-                .collect();
+            let mut tasks = Vec::with_capacity(samples.len());
+            for sample in samples {
+                let path = word(&sample["url"]);
+                let picture = match path.contains("/picture?") {
+                    true => Some(client.get_for_bytes(&path)?),
+                    false => None,
+                };
+                tasks.push(task(sample, &answer, client.url(), picture.as_deref()));
+            }
             print_json(&tasks)
         }
     }
@@ -135,14 +142,13 @@ fn as_csv(samples: &[Value], url: &str) -> Result<String, Failure> {
 }
 
 /// A task of Label Studio: `$image` or `$text` of its labelling interface, of other kinds of data `$content`, a URL of the sample
-/// as JSON.
-fn task(sample: &Value, queue: &Value, url: &str) -> Value {
-    let path = word(&sample["url"]);
-    let seen_at = format!("{url}{path}");
-    let data = match sample["text"].as_str() {
-        Some(text) => json!({ "text": text }),
-        None if path.contains("/picture") => json!({ "image": seen_at }),
-        None => json!({ "content": seen_at }),
+/// as JSON. A picture is in the task itself: the daemon lets no browser show its pictures on another site's page.
+fn task(sample: &Value, queue: &Value, url: &str, picture: Option<&[u8]>) -> Value {
+    let seen_at = format!("{url}{}", word(&sample["url"]));
+    let data = match (picture, sample["text"].as_str()) {
+        (Some(png), _) => json!({ "image": format!("data:image/png;base64,{}", STANDARD.encode(png)) }),
+        (None, Some(text)) => json!({ "text": text }),
+        (None, None) => json!({ "content": seen_at }),
     };
     json!({
         "data": data,
@@ -151,6 +157,7 @@ fn task(sample: &Value, queue: &Value, url: &str) -> Value {
             "set": queue["set"],
             "sample": sample["id"],
             "path": sample["path"],
+            "url": seen_at,
             "strategy": sample["strategy"],
             "score": sample["score"],
         },
@@ -173,10 +180,12 @@ mod tests {
             7,,\"a,\"\"b\"\".png\",typical,2.5000,http://127.0.0.1:1/api/v1/samples/7/picture?stream=pictures,\n\
             8,,a.txt,novel,1.0000,http://127.0.0.1:1/api/v1/samples/8/text?stream=t,\"a\nb\"\n";
         assert_eq!(table, expected);
-        let (of_picture, of_text) = (task(&picture, &queue, "http://h"), task(&text, &queue, "http://h"));
+        let of_picture = task(&picture, &queue, "http://h", Some(b"png"));
+        let of_text = task(&text, &queue, "http://h", None);
+        assert_eq!(of_picture["data"], json!({ "image": "data:image/png;base64,cG5n" }));
         assert_eq!(
-            of_picture["data"],
-            json!({ "image": "http://h/api/v1/samples/7/picture?stream=pictures" })
+            of_picture["meta"]["url"],
+            "http://h/api/v1/samples/7/picture?stream=pictures"
         );
         assert_eq!(
             (&of_text["data"], &of_text["meta"]["sample"]),

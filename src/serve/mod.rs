@@ -21,6 +21,7 @@ mod follow;
 pub mod fuzzing;
 mod given;
 mod guard;
+mod head_answers;
 mod heads;
 mod http;
 pub mod index;
@@ -237,7 +238,11 @@ fn routes() -> Vec<Route> {
             &["get", "post"],
             get(labels::list).post(labels::change),
         ),
-        ("/api/v1/heads", &["get", "post"], get(heads::list).post(heads::fit_one)),
+        (
+            "/api/v1/heads",
+            &["get", "post"],
+            get(head_answers::list).post(head_answers::fit),
+        ),
         ("/api/v1/classify", &["post"], post(classify::classify)),
         ("/api/v1/label-queue", &["post"], post(label_queue::label_queue)),
     ];

@@ -5,7 +5,7 @@ use schemars::generate::SchemaGenerator;
 use serde_json::{Map, Value, json};
 
 use super::classify::{Classified, ClassifyRequest};
-use super::heads::{HeadAnswer, HeadRequest, HeadsAnswer};
+use super::head_answers::{HeadAnswer, HeadRequest, HeadsAnswer};
 use super::label_queue::{Queue, QueueRequest};
 use super::labels::{LabelsAnswer, LabelsKept, LabelsRequest};
 use super::openapi::{ASKED, asked_for, content, operation_id, parameter, responses};

@@ -2,6 +2,8 @@
 //! Invariants: the model and the index of a [`Served`] are of one space and change together; a generation replaces
 //! another only when its index has come as far.
 
+mod classifiers;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -14,13 +16,13 @@ use tracing::{error, info};
 
 use super::encoder::{Encoder, EncoderSetup, WorkError};
 use super::follow::{CoveredBelow, Follower};
-use super::heads::{self, Fitted, Heads};
+use super::heads::Heads;
 use super::index::Index;
 use super::query::Found;
 use crate::clock::Clock;
 use crate::disk;
 use crate::ids::{Generation, SampleId, Space, StreamName};
-use crate::labels::{LabelStore, SetName};
+use crate::labels::LabelStore;
 use crate::limits::OLDER_ENCODERS_MAX;
 use crate::model::Embedder;
 use crate::registry::{Published, Registry};
@@ -210,25 +212,6 @@ impl StreamServing {
         Ok(Some(asked))
     }
 
-    /// Fits a classifier of a set of labels for the generation that answers, and remembers to fit it for each that follows. None
-    /// where no generation is searchable with its classifiers yet.
-    pub(super) fn fit_head(&self, set: &SetName) -> Result<Option<(Published, Arc<Fitted>)>, heads::HeadError> {
-        let inner = &self.inner;
-        let _fitting = inner.fitting.lock();
-        let Some(served) = self.current().filter(|served| served.is_searchable()) else {
-            return Ok(None);
-        };
-        let Some(before) = served.heads.load_full() else {
-            return Ok(None);
-        };
-        let fitted = Arc::new(heads::fit(&inner.setup, &served, set, &inner.stopping)?);
-        inner.setup.labels.keep_head(set)?;
-        let mut after = Heads::clone(&before);
-        after.insert(set.clone(), Ok(Arc::clone(&fitted)));
-        served.heads.store(Some(Arc::new(after)));
-        Ok(Some((served.published.clone(), fitted)))
-    }
-
     /// The samples of the set with the most labels that the index holds, each with its class: what the gate checks candidates on.
     /// None where nothing answers yet. Reads the ledger.
     pub fn labelled(&self) -> Vec<(SampleId, u32)> {
@@ -342,58 +325,6 @@ impl Inner {
             covered_below,
             searchable: AtomicBool::new(false),
         }))
-    }
-
-    /// The index of a generation is complete. Its classifiers are fitted, on a thread of their own so that its encoder can go
-    /// on, and then it answers; one that answers already is searchable at once.
-    fn covered(self: &Arc<Self>, generation: Generation) {
-        let running = self.build.lock().running.clone();
-        let Some(served) = running.filter(|running| running.published.generation == generation) else {
-            return;
-        };
-        let answers = self
-            .current
-            .load()
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, &served));
-        if answers {
-            self.finish(generation);
-        }
-        // Asked under the lock, so that no classifier is asked for in between.
-        if let Some(_fitting) = self.fitting.try_lock()
-            && self.setup.labels.heads().is_empty()
-        {
-            served.heads.store(Some(Arc::default()));
-            return if answers { () } else { self.finish(generation) };
-        }
-        let inner = Arc::clone(self);
-        let fit = {
-            let served = Arc::clone(&served);
-            move || {
-                let _fitting = inner.fitting.lock();
-                served
-                    .heads
-                    .store(Some(Arc::new(heads::fit_all(&inner.setup, &served, &inner.stopping))));
-                if !answers {
-                    inner.finish(generation);
-                }
-            }
-        };
-        let name = format!("heads-{}-{generation}", self.setup.stream);
-        match std::thread::Builder::new().name(name).spawn(fit) {
-            Ok(thread) => self.threads.lock().push(thread),
-            Err(error) => {
-                error!(stream = %self.setup.stream, %error,
-                    hint = "raise the limit of threads (ulimit -u, TasksMax= of the unit), then fit the classifiers again: curiod heads fit",
-                    "failed to start a thread that fits classifiers; the generation answers without them");
-                served
-                    .heads
-                    .store(Some(Arc::new(heads::none_fitted(&self.setup.labels))));
-                if !answers {
-                    self.finish(generation);
-                }
-            }
-        }
     }
 
     /// The index of a generation is complete: the generation answers from now on, and the next is begun.
