@@ -201,7 +201,7 @@ impl Client {
 
     /// Reads a path whose answer is no JSON: its bytes.
     pub fn get_for_bytes(&self, path: &str) -> Result<Vec<u8>, ClientError> {
-        self.bytes(self.agent.get(format!("{}{path}", self.url)).call())
+        self.ask(Method::GET, path, None)
     }
 
     /// Asks a question; asks again for a while where the daemon says that it may be answered soon.

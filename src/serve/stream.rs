@@ -21,7 +21,7 @@ use super::index::Index;
 use super::query::Found;
 use crate::clock::Clock;
 use crate::disk;
-use crate::ids::{Generation, SampleId, Space, StreamName};
+use crate::ids::{Generation, Space, StreamName};
 use crate::labels::LabelStore;
 use crate::limits::OLDER_ENCODERS_MAX;
 use crate::model::Embedder;
@@ -210,25 +210,6 @@ impl StreamServing {
             older.pop_front();
         }
         Ok(Some(asked))
-    }
-
-    /// The samples of the set with the most labels that the index holds, each with its class: what the gate checks candidates on.
-    /// None where nothing answers yet. Reads the ledger.
-    pub fn labelled(&self) -> Vec<(SampleId, u32)> {
-        let setup = &self.inner.setup;
-        let largest = setup.labels.sets().into_values().max_by_key(|set| set.labels().len());
-        let (Some(served), Some(set)) = (self.current(), largest) else {
-            return Vec::new();
-        };
-        match heads::held(&set, &setup.replay, &served.index) {
-            Ok((held, _)) => held.iter().map(|labelled| (labelled.id, labelled.class)).collect(),
-            Err(error) => {
-                tracing::warn!(stream = %setup.stream, %error,
-                    hint = "look at the disk; the gate judges without them",
-                    "the labels' samples could not be looked up");
-                Vec::new()
-            }
-        }
     }
 
     /// Whether the costly operations of its networks run in bfloat16.

@@ -3,15 +3,34 @@
 
 use std::sync::Arc;
 
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{Inner, StreamServing};
-use crate::ids::Generation;
+use crate::ids::{Generation, SampleId};
 use crate::labels::SetName;
 use crate::registry::Published;
 use crate::serve::heads::{self, Fitted, Heads};
 
 impl StreamServing {
+    /// The samples of the set with the most labels that the index holds, each with its class: what the gate checks candidates on.
+    /// None where nothing answers yet. Reads the ledger.
+    pub fn labelled(&self) -> Vec<(SampleId, u32)> {
+        let setup = &self.inner.setup;
+        let largest = setup.labels.sets().into_values().max_by_key(|set| set.labels().len());
+        let (Some(served), Some(set)) = (self.current(), largest) else {
+            return Vec::new();
+        };
+        match heads::held(&set, &setup.replay, &served.index) {
+            Ok((held, _)) => held.iter().map(|labelled| (labelled.id, labelled.class)).collect(),
+            Err(error) => {
+                warn!(stream = %setup.stream, %error,
+                    hint = "look at the disk; the gate judges without them",
+                    "the labels' samples could not be looked up");
+                Vec::new()
+            }
+        }
+    }
+
     /// Fits a classifier of a set of labels for the generation that answers, and remembers to fit it for each that follows. None
     /// where no generation is searchable with its classifiers yet.
     pub(in crate::serve) fn fit_head(
