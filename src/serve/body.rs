@@ -71,7 +71,7 @@ pub(super) async fn read<T: Asked>(
     request: Request,
 ) -> Result<(T, OwnedSemaphorePermit), Problem> {
     let kind = Type::of(&request)?;
-    let params = params(request.uri(), &["model", "k", "id", "top"])?;
+    let params = params(request.uri(), &["model", "k", "id", "top", "after", "before", "source"])?;
     let (bytes, permit, content_type) = bounded(state, request).await?;
     let items_max = state.config.items_max;
     let asked = match kind {
@@ -220,9 +220,9 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 fn from_params<T: DeserializeOwned>(params: BTreeMap<String, String>) -> Result<T, Problem> {
     let typed = params.into_iter().map(|(name, text)| {
-        // A model may be called 42; a count may not.
+        // A model may be called 42, and a file; a count may not.
         let value = match text.parse::<u64>() {
-            Ok(number) if name != "model" => Value::from(number),
+            Ok(number) if name != "model" && name != "source" => Value::from(number),
             _ => Value::from(text),
         };
         (name, value)

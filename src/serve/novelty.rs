@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
-use super::index::{Hit, Index, Snapshot, dot};
+use super::index::{Hit, Index, Place, Snapshot, dot};
 use crate::ids::SampleId;
 use crate::rng::{self, Rng};
 
@@ -130,7 +130,9 @@ impl Typical {
             if sample.members.len() >= wanted {
                 break;
             }
-            let (id, embedding) = now.row(rng::below(&mut sample.rng, now.len()));
+            let Some((id, embedding)) = now.nth(rng::below(&mut sample.rng, now.len())) else {
+                break;
+            };
             if taken.insert(id) {
                 sample.members.push(Member::of(id, embedding, now));
             }
@@ -191,10 +193,10 @@ fn others(id: SampleId, mut hits: Vec<Hit>) -> Vec<Hit> {
 /// `4 n + 64` that are farthest from those are compared with all.
 pub fn most_novel(index: &Index, n: usize) -> Vec<(SampleId, f32)> {
     let now = index.snapshot();
-    let mut candidates: Vec<usize> = (0..now.len()).collect();
+    let mut candidates = now.places();
     if now.len() > ALL_PAIRS_MAX {
         let landmarks = index.typical().landmarks(LANDMARKS);
-        let coarse: Vec<f32> = candidates
+        let mut coarse: Vec<(f32, Place)> = candidates
             .iter()
             .map(|&place| {
                 let mut scores: Vec<f32> = landmarks
@@ -202,10 +204,11 @@ pub fn most_novel(index: &Index, n: usize) -> Vec<(SampleId, f32)> {
                     .map(|landmark| dot(landmark, now.row(place).1))
                     .collect();
                 let (near, _, _) = scores.select_nth_unstable_by(NEIGHBOURS, |a, b| b.total_cmp(a));
-                near.iter().sum()
+                (near.iter().sum(), place)
             })
             .collect();
-        candidates.sort_unstable_by(|a, b| coarse[*a].total_cmp(&coarse[*b]));
+        coarse.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+        candidates = coarse.into_iter().map(|(_, place)| place).collect();
         candidates.truncate(4 * n + 64);
     }
     let mut found: Vec<(SampleId, f32)> = Vec::with_capacity(candidates.len());
@@ -227,7 +230,7 @@ pub fn most_novel(index: &Index, n: usize) -> Vec<(SampleId, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::serve::test_embeddings;
+    use crate::serve::{test_embeddings, test_samples};
 
     /// Every held sample's mean distance to its nearest others, ascending.
     fn all_distances(index: &Index) -> Vec<f32> {
@@ -240,12 +243,10 @@ mod tests {
     fn the_representatives_stay_exact_while_rows_come_and_go() {
         let (dim, n) = (16, 900);
         let embeddings = test_embeddings(n, dim, 3);
-        let index = Index::new(dim, 0);
+        let index = Index::new(dim, 0, usize::MAX);
         for (batch, rows) in embeddings.chunks(50 * dim).enumerate() {
-            let ids: Vec<_> = (0..rows.len() / dim)
-                .map(|i| SampleId((batch * 50 + i) as u64))
-                .collect();
-            index.add(&ids, rows);
+            let first = batch as u64 * 50;
+            index.add(&test_samples(first..first + (rows.len() / dim) as u64), rows);
             index.remove(&[SampleId(batch as u64 * 50), SampleId(batch as u64 * 25 + 7)]);
         }
         let kept = index.typical().distances.load_full();
@@ -258,9 +259,11 @@ mod tests {
     #[test]
     fn a_quantile_over_many_rows_is_close_to_the_one_over_all() {
         let (dim, n) = (8, 4_000);
-        let index = Index::new(dim, 0);
-        let ids: Vec<_> = (0..n as u64).map(SampleId).collect();
-        for (ids, rows) in ids.chunks(64).zip(test_embeddings(n, dim, 4).chunks(64 * dim)) {
+        let index = Index::new(dim, 0, usize::MAX);
+        for (ids, rows) in test_samples(0..n as u64)
+            .chunks(64)
+            .zip(test_embeddings(n, dim, 4).chunks(64 * dim))
+        {
             index.add(ids, rows);
         }
         let all = all_distances(&index);
@@ -274,13 +277,13 @@ mod tests {
     fn the_stranger_among_many_alike_is_the_most_novel() {
         let dim = 4;
         for n in [50u64, 5_000] {
-            let index = Index::new(dim, 0);
+            let index = Index::new(dim, 0, usize::MAX);
             let alike: Vec<f32> = test_embeddings(n as usize, dim, 5)
                 .chunks(dim)
                 .flat_map(|row| [1.0, 0.05 * row[1], 0.05 * row[2], 0.0])
                 .collect();
-            index.add(&(0..n).map(SampleId).collect::<Vec<_>>(), &unit(alike, dim));
-            index.add(&[SampleId(n)], &[0.0, 0.0, 0.0, 1.0]);
+            index.add(&test_samples(0..n), &unit(alike, dim));
+            index.add(&test_samples([n]), &[0.0, 0.0, 0.0, 1.0]);
             let found = most_novel(&index, 3);
             assert_eq!((found.len(), found[0].0), (3, SampleId(n)));
             assert!(index.typical().quantile(0.9) > 0.97);
@@ -290,8 +293,8 @@ mod tests {
 
     #[test]
     fn one_row_has_no_neighbours_and_no_novelty() {
-        let index = Index::new(2, 0);
-        index.add(&[SampleId(1)], &[1.0, 0.0]);
+        let index = Index::new(2, 0, usize::MAX);
+        index.add(&test_samples([1]), &[1.0, 0.0]);
         assert!(most_novel(&index, 5).is_empty());
         assert_eq!(mean_distance(&[]), None);
     }

@@ -112,6 +112,7 @@ impl Site {
             device: Device::Cpu,
             threads: 1,
             bf16: false,
+            exact_rows_max: 200_000,
             on_serving: Box::new(|_| {}),
         }));
         let status = {
