@@ -262,14 +262,19 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         "/api/v1/embed".to_owned(),
         asked::<EmbedRequest, Embeddings>(types, "embed", "Embeddings of pictures, texts, series or transitions."),
     );
-    paths.insert(
-        "/api/v1/search".to_owned(),
-        asked::<SearchRequest, Hits>(
-            types,
-            "search",
-            "The samples most like a picture, a text, a series, a transition or a sample.",
-        ),
+    let mut search = asked::<SearchRequest, Hits>(
+        types,
+        "search",
+        "The samples most like a picture, a text, a series, a transition or a sample; of all, or of those that arrived in a time or \
+         from some files.",
     );
+    if let Value::Array(parameters) = &mut search["post"]["parameters"] {
+        parameters.extend(["after", "before", "source"].map(|name| {
+            let description = "Beside a body that is a file or a form; in JSON it stands in the body.";
+            parameter("query", name, description, json!({ "type": "string" }))
+        }));
+    }
+    paths.insert("/api/v1/search".to_owned(), search);
     let summary =
         "How new things are, or which samples are the most novel; of transitions also their intrinsic reward.";
     let answer = content::<Novelties>(types);

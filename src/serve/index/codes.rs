@@ -25,7 +25,7 @@ fn score_rounding(dim: usize) -> f64 {
 
 /// The codes of a chunk's rows.
 #[derive(Clone, Default)]
-pub(super) struct RowCodes {
+pub(in crate::serve) struct RowCodes {
     /// `[rows, stride]`.
     codes: Vec<i8>,
     scales: Vec<Scale>,
@@ -44,7 +44,7 @@ struct Scale {
 
 impl RowCodes {
     /// Codes one more row.
-    pub(super) fn push(&mut self, row: &[f32]) {
+    pub(in crate::serve) fn push(&mut self, row: &[f32]) {
         let largest = row.iter().fold(0f32, |largest, value| largest.max(value.abs()));
         let unit = largest / ROW_CODE_MAX;
         let (mut left_out, mut length) = (0f64, 0f64);
@@ -93,7 +93,7 @@ impl RowCodes {
 }
 
 /// The codes of queries.
-pub(super) struct QueryCodes {
+pub(in crate::serve) struct QueryCodes {
     stride: usize,
     /// `[queries, stride]`.
     codes: Vec<i16>,
@@ -101,39 +101,59 @@ pub(super) struct QueryCodes {
 }
 
 impl QueryCodes {
+    /// Of no queries.
+    pub(in crate::serve) fn new(dim: usize) -> Self {
+        Self {
+            stride: stride(dim),
+            codes: Vec::new(),
+            scales: Vec::new(),
+        }
+    }
+
     /// Of queries `[n, dim]`.
     pub(super) fn of(queries: &[f32], dim: usize) -> Self {
-        let stride = stride(dim);
-        let code_max = (SUM_MAX / (ROW_CODE_MAX as usize * stride)).min(i16::MAX as usize) as f32;
-        let (mut codes, mut scales) = (Vec::new(), Vec::new());
-        for query in queries.chunks_exact(dim) {
-            let largest = query.iter().fold(0f32, |largest, value| largest.max(value.abs()));
-            let unit = largest / code_max;
-            let (mut left_out, mut length) = (0f64, 0f64);
-            for &value in query {
-                let code = if unit > 0.0 { (value / unit).round() } else { 0.0 };
-                let code = code.clamp(-code_max, code_max) as i16;
-                codes.push(code);
-                left_out += (f64::from(value) - f64::from(code) * f64::from(unit)).powi(2);
-                length += f64::from(value).powi(2);
-            }
-            codes.resize(codes.len() + stride - dim, 0);
-            scales.push(Scale {
-                unit,
-                left_out: (left_out.sqrt() * ROUNDING) as f32,
-                length: (length.sqrt() * ROUNDING) as f32,
-            });
+        let mut codes = Self::new(dim);
+        queries.chunks_exact(dim).for_each(|query| codes.push(query));
+        codes
+    }
+
+    /// Codes one more query.
+    pub(in crate::serve) fn push(&mut self, query: &[f32]) {
+        self.codes.resize(self.codes.len() + self.stride, 0);
+        self.scales.push(Scale {
+            unit: 0.0,
+            left_out: 0.0,
+            length: 0.0,
+        });
+        self.set(self.len() - 1, query);
+    }
+
+    /// Puts another query in the place of one.
+    pub(in crate::serve) fn set(&mut self, at: usize, query: &[f32]) {
+        let code_max = (SUM_MAX / (ROW_CODE_MAX as usize * self.stride)).min(i16::MAX as usize) as f32;
+        let largest = query.iter().fold(0f32, |largest, value| largest.max(value.abs()));
+        let unit = largest / code_max;
+        let (mut left_out, mut length) = (0f64, 0f64);
+        for (code, &value) in self.codes[at * self.stride..].iter_mut().zip(query) {
+            let scaled = if unit > 0.0 { (value / unit).round() } else { 0.0 };
+            *code = scaled.clamp(-code_max, code_max) as i16;
+            left_out += (f64::from(value) - f64::from(*code) * f64::from(unit)).powi(2);
+            length += f64::from(value).powi(2);
         }
-        Self { stride, codes, scales }
+        self.scales[at] = Scale {
+            unit,
+            left_out: (left_out.sqrt() * ROUNDING) as f32,
+            length: (length.sqrt() * ROUNDING) as f32,
+        };
     }
 
     /// Queries held.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::serve) fn len(&self) -> usize {
         self.scales.len()
     }
 
     /// What the scores of queries `from..to` with each row are not above: `bounds` becomes `[to - from, rows]`. `sums` is room.
-    pub(super) fn bounds(
+    pub(in crate::serve) fn bounds(
         &self,
         (from, to): (usize, usize),
         rows: &RowCodes,

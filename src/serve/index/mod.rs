@@ -27,6 +27,8 @@ pub use rows::{Found, Origin, Place};
 pub use search::{APPROXIMATE_HITS_MAX, Allow, Snapshot};
 pub use tending::RECALL_MIN;
 
+pub(super) use codes::{QueryCodes, RowCodes};
+pub(super) use product::QUERIES_AT_ONCE;
 use rows::{LOOSE, Rows};
 use tending::Tending;
 

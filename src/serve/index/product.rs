@@ -5,7 +5,7 @@
 pub(super) const LANES: usize = 32;
 
 /// Queries that are compared with a chunk together: their codes stay in the first-level cache.
-pub(super) const QUERIES_AT_ONCE: usize = 32;
+pub(in crate::serve) const QUERIES_AT_ONCE: usize = 32;
 
 /// The largest sum that can be made.
 pub(super) const SUM_MAX: usize = i32::MAX as usize;

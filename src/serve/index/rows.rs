@@ -34,8 +34,6 @@ pub struct Place {
 /// Rows that lie together.
 #[derive(Clone, Default)]
 pub(super) struct Chunk {
-    /// The list that it belongs to.
-    pub(super) list: usize,
     pub(super) ids: Vec<SampleId>,
     pub(super) origins: Vec<Origin>,
     /// `[ids.len(), dim]`.
@@ -47,6 +45,8 @@ pub(super) struct Chunk {
 #[derive(Clone)]
 pub(super) struct View {
     pub(super) chunks: Vec<Arc<Chunk>>,
+    /// The list that each belongs to. Not in the chunk, so that all rows can be made loose without copying any.
+    list_of: Vec<usize>,
     /// Chunks without rows, for whoever needs one.
     free: Vec<usize>,
     /// The chunks of each list; all but the last of a list are full where nothing was sorted into cells anew.
@@ -84,6 +84,7 @@ impl Rows {
             dim,
             view: Arc::new(View {
                 chunks: Vec::new(),
+                list_of: Vec::new(),
                 free: Vec::new(),
                 lists: vec![Vec::new()],
                 cells: None,
@@ -124,7 +125,7 @@ impl Rows {
         let Some(&place) = self.places.get(&id) else {
             return;
         };
-        if self.view.chunks[place.chunk as usize].list != LOOSE {
+        if self.view.list_of[place.chunk as usize] != LOOSE {
             return;
         }
         let view = Arc::make_mut(&mut self.view);
@@ -137,9 +138,7 @@ impl Rows {
     pub(super) fn loosen(&mut self, cells: Arc<Cells>) {
         let view = Arc::make_mut(&mut self.view);
         let all: Vec<usize> = view.lists.drain(..).flatten().collect();
-        for &at in &all {
-            Arc::make_mut(&mut view.chunks[at]).list = LOOSE;
-        }
+        view.list_of.fill(LOOSE);
         view.lists = vec![Vec::new(); cells.len() + 1];
         view.lists[LOOSE] = all;
         view.cells = Some(cells);
@@ -154,7 +153,7 @@ impl Rows {
     /// The list that a row lies in.
     pub(super) fn list_of(&self, id: SampleId) -> Option<usize> {
         let place = self.places.get(&id)?;
-        Some(self.view.chunks[place.chunk as usize].list)
+        Some(self.view.list_of[place.chunk as usize])
     }
 }
 
@@ -166,9 +165,10 @@ impl View {
             None => {
                 let at = self.free.pop().unwrap_or_else(|| {
                     self.chunks.push(Arc::default());
+                    self.list_of.push(list);
                     self.chunks.len() - 1
                 });
-                Arc::make_mut(&mut self.chunks[at]).list = list;
+                self.list_of[at] = list;
                 self.lists[list].push(at);
                 at
             }
@@ -203,7 +203,7 @@ impl View {
 
     /// Fills a chunk that lacks a row from the end of its list.
     fn close_gap(&mut self, at: usize, dim: usize, places: &mut HashMap<SampleId, Place>) {
-        let list = self.chunks[at].list;
+        let list = self.list_of[at];
         let Some(&end) = self.lists[list].last() else {
             return;
         };

@@ -84,6 +84,22 @@ impl Snapshot {
         places
     }
 
+    /// Of each row what its score with each of the queries (`[n, dim]`) is not above, a hundredth or so too high.
+    pub(in crate::serve) fn bounds(&self, queries: &[f32], mut take: impl FnMut(Place, &mut [f32])) {
+        let codes = QueryCodes::of(queries, self.dim);
+        let (mut sums, mut bounds, mut of_row) = (Vec::new(), Vec::new(), Vec::new());
+        let mut places = self.view.places();
+        for chunk in self.chunks() {
+            codes.bounds((0, codes.len()), &chunk.codes, &mut sums, &mut bounds);
+            let rows = chunk.ids.len();
+            for (row, place) in (0..rows).zip(&mut places) {
+                of_row.clear();
+                of_row.extend(bounds[row..].iter().step_by(rows));
+                take(place, &mut of_row);
+            }
+        }
+    }
+
     /// The `k` rows nearest to each of the queries (`[n, dim]`, unit length), best first; of two rows with one score
     /// the smaller id comes first.
     pub fn nearest(&self, queries: &[f32], k: usize) -> Vec<Vec<Hit>> {

@@ -278,3 +278,22 @@ fn sorting_ends_when_nobody_holds_the_index() {
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
 }
+
+#[test]
+fn when_the_nearest_come_to_lie_all_over_every_row_is_compared_again() {
+    let (dim, n) = (128, 3_000);
+    let mut embeddings = clustered(n, dim, 40, 14);
+    let index = sorted(&embeddings, dim, 1_000);
+    assert!(index.snapshot().approximate().is_some());
+    embeddings.extend(test_embeddings(n - 1, dim, 15));
+    index.add(&test_samples(n as u64..2 * n as u64 - 1), &embeddings[n * dim..]);
+    Index::tend_now(&Arc::downgrade(&index));
+    assert_eq!(index.snapshot().approximate(), None);
+    let held: Vec<_> = embeddings
+        .chunks(dim)
+        .zip(0..)
+        .map(|(row, id)| (SampleId(id), row))
+        .collect();
+    let query = &embeddings[(n + 5) * dim..][..dim];
+    assert_eq!(found(&index.snapshot().near(query, 10)), naive(&held, query, 10));
+}

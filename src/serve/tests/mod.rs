@@ -2,6 +2,7 @@
 
 mod bounds;
 mod encoder;
+mod narrowed;
 mod queries;
 mod site;
 mod surfaces;
