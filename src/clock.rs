@@ -18,6 +18,12 @@ impl Timestamp {
             Err(_) => format!("{} ms since 1970", self.0),
         }
     }
+
+    /// The moment that RFC 3339 says, with any offset; None where the text says none.
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let moment: jiff::Timestamp = text.parse().ok()?;
+        Some(Self(moment.as_millisecond()))
+    }
 }
 
 /// Where the daemon reads the time of day. Durations are measured by `std::time::Instant`, which never steps back.

@@ -63,6 +63,15 @@ pub const QUERY_DECODES_MAX: usize = 2;
 /// Hits of one search; more is answered 422.
 pub const SEARCH_HITS_MAX: usize = 1_000;
 
+/// Threads that help all searches together, beside those that ask; one core is left. Full: a search is done by the thread that asks.
+pub const SEARCH_HELPERS_MAX: usize = 4;
+
+/// Bytes of the pattern that a search narrows sources by; more is answered 422.
+pub const SOURCE_PATTERN_BYTES_MAX: usize = 256;
+
+/// Samples that a search leaves out by name; more is answered 422.
+pub const SEARCH_EXCLUDED_MAX: usize = 10_000;
+
 /// Connections held at once. Full: the next waits in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 512;
 

@@ -146,6 +146,12 @@ pub struct StreamStatus {
     pub index_covered: u64,
     /// Samples that it should hold.
     pub index_total: u64,
+    /// Bytes that it takes, names of files apart.
+    #[serde(default)]
+    pub index_bytes: u64,
+    /// What share of the ten nearest a search was measured to find where it is approximate. None where it is exact.
+    #[serde(default)]
+    pub index_recall: Option<f32>,
     /// Requests waiting for the encoder.
     pub encode_queue: u64,
     /// Why queries fail, when they do.
@@ -231,6 +237,8 @@ pub(crate) fn example(name: &str) -> StreamStatus {
         space: Some(Space::of_weights(b"weights")),
         index_covered: 11,
         index_total: 12,
+        index_bytes: 17_600,
+        index_recall: None,
         encode_queue: 0,
         serving_failure: None,
     }

@@ -60,6 +60,18 @@ pub struct SearchArgs {
     /// How many
     #[arg(long, short, value_name = "N", default_value_t = 10)]
     k: usize,
+    /// Only samples that arrived then or later, such as 2026-11-26T05:00:00Z
+    #[arg(long, value_name = "TIME")]
+    after: Option<String>,
+    /// Only samples that arrived earlier
+    #[arg(long, value_name = "TIME")]
+    before: Option<String>,
+    /// Only samples of files whose path below the inbox begins with this, or is this where it has * or ?
+    #[arg(long, value_name = "PATTERN")]
+    source: Option<String>,
+    /// Not this sample. Several may be given
+    #[arg(long, value_name = "SAMPLE", num_args = 1..)]
+    exclude: Vec<u64>,
 }
 
 /// The flags of `curiod novelty`.
@@ -134,6 +146,17 @@ pub fn search(args: &SearchArgs) -> Result<(), Failure> {
         (None, Some(text), _) => asked.insert("text".to_owned(), json!(text)),
         (None, None, id) => asked.insert("id".to_owned(), json!(id)),
     };
+    let narrowed = [
+        ("after", &args.after),
+        ("before", &args.before),
+        ("source", &args.source),
+    ];
+    for (key, text) in narrowed {
+        asked.extend(text.iter().map(|text| (key.to_owned(), json!(text))));
+    }
+    if !args.exclude.is_empty() {
+        asked.insert("exclude".to_owned(), json!(args.exclude));
+    }
     let answer = args
         .connection
         .client()?

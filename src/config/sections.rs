@@ -65,6 +65,9 @@ pub struct ServerConfig {
     /// The number format of the costly operations of published networks of pictures and texts: fp32, bf16, or auto: bf16 where the
     /// hardware multiplies it natively.
     pub precision: Precision,
+    /// Samples up to which a search compares with all of a stream's. Above it may look into a few cells of the index, where it is
+    /// measured that they hold 98 % of the nearest; where they do not it compares with all.
+    pub exact_search_samples_max: usize,
 }
 
 impl Default for ServerConfig {
@@ -82,6 +85,7 @@ impl Default for ServerConfig {
             concurrency_max: 256,
             request_timeout_s: 30,
             precision: Precision::Fp32,
+            exact_search_samples_max: 200_000,
         }
     }
 }

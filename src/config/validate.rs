@@ -29,6 +29,12 @@ impl Config {
             1.0,
             3600.0,
         )?;
+        within(
+            "server.exact_search_samples_max",
+            self.server.exact_search_samples_max as f64,
+            0.0,
+            1e12,
+        )?;
         let threads = &self.threads;
         for (key, value) in [
             ("threads.decode", threads.decode),

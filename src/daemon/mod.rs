@@ -126,6 +126,7 @@ pub fn run(config: Config, reread: impl Fn() -> Result<Config, ConfigError> + Se
         threads: config.threads.clone(),
         device,
         serve_bf16: torch::uses_bf16(config.server.precision, device),
+        exact_search_samples_max: config.server.exact_search_samples_max,
         clock: Arc::new(SystemClock),
         turns: Arc::new(DeviceTurns::default()),
         events: broadcast::channel(EVENT_QUEUE_MAX).0,

@@ -83,6 +83,8 @@ pub(super) struct Common {
     pub(super) device: Device,
     /// Whether published networks run in bfloat16.
     pub(super) serve_bf16: bool,
+    /// Samples of a stream up to which a search compares with all of them.
+    pub(super) exact_search_samples_max: usize,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) turns: Arc<DeviceTurns>,
     pub(super) events: broadcast::Sender<Event>,
@@ -134,6 +136,7 @@ impl Stream {
             device: common.device,
             threads: common.threads.serve(),
             bf16: common.serve_bf16,
+            exact_rows_max: common.exact_search_samples_max,
             on_serving: {
                 let (events, stream) = (common.events.clone(), name.clone());
                 Box::new(move |published| {
@@ -340,6 +343,8 @@ impl Stream {
             space: serving.space,
             index_covered: serving.index_covered,
             index_total: serving.index_total,
+            index_bytes: serving.index_bytes,
+            index_recall: serving.index_recall,
             encode_queue: serving.encode_queue,
             serving_failure: serving.failure,
         }

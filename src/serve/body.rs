@@ -74,7 +74,8 @@ pub(super) async fn read<T: Asked>(
     request: Request,
 ) -> Result<(T, OwnedSemaphorePermit), Problem> {
     let kind = Type::of(&request)?;
-    let params = params(request.uri(), &["model", "k", "id", "top", "set"])?;
+    let names = ["model", "k", "id", "top", "set", "after", "before", "source"];
+    let params = params(request.uri(), &names)?;
     let (bytes, permit, content_type) = bounded(state, request).await?;
     let items_max = T::ITEMS_MAX.unwrap_or(state.config.items_max);
     let asked = match kind {
@@ -223,9 +224,9 @@ pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 
 fn from_params<T: DeserializeOwned>(params: BTreeMap<String, String>) -> Result<T, Problem> {
     let typed = params.into_iter().map(|(name, text)| {
-        // A model or a set may be called 42; a count may not.
+        // A model, a set or a file may be called 42; a count may not.
         let value = match text.parse::<u64>() {
-            Ok(number) if name != "model" && name != "set" => Value::from(number),
+            Ok(number) if !["model", "set", "source"].contains(&name.as_str()) => Value::from(number),
             _ => Value::from(text),
         };
         (name, value)

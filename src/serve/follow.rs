@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tracing::warn;
 
 use super::encoder::WorkError;
-use super::index::Index;
+use super::index::{Index, Origin};
 use crate::ids::SampleId;
 use crate::model::Embedder;
 use crate::replay::ReplayBuffer;
@@ -27,6 +27,8 @@ pub struct Follower {
     /// Evictions already carried over.
     evicted_seq: u64,
     reached_the_end: bool,
+    /// The path of the sample that was looked at last.
+    last_path: Arc<str>,
 }
 
 impl Follower {
@@ -45,6 +47,7 @@ impl Follower {
             rival,
             evicted_seq,
             reached_the_end: false,
+            last_path: Arc::default(),
         }
     }
 
@@ -70,7 +73,7 @@ impl Follower {
             // One that is gone was evicted since, or found damaged and named by the buffer.
             match content.map(|bytes| Content::decode(&bytes)) {
                 Some(Ok(content)) if embedder.takes(&content) => {
-                    held.push(*id);
+                    held.push((*id, self.origin(*id)));
                     contents.push(content);
                 }
                 Some(Ok(_)) => {
@@ -88,9 +91,25 @@ impl Follower {
         }
         let embeddings = embedder.embed(&contents.iter().collect::<Vec<_>>())?;
         self.index.add(&held, &embeddings);
+        self.index.tend();
         self.covered_below.store(last.0 + 1, Ordering::Relaxed);
         self.reached_the_end |= ids.len() < max;
         Ok(true)
+    }
+
+    /// Where a sample came from. Of one that was evicted a moment ago nothing is known, and it leaves the index soon.
+    fn origin(&mut self, id: SampleId) -> Origin {
+        let Some(info) = self.replay.info(id) else {
+            return Origin::default();
+        };
+        // Samples of one file follow each other, and share its name.
+        if *self.last_path != *info.path {
+            self.last_path = info.path.into();
+        }
+        Origin {
+            taken_at: info.taken_at,
+            path: Arc::clone(&self.last_path),
+        }
     }
 
     fn drop_evicted(&mut self) {

@@ -223,7 +223,7 @@ fn training(labels: &LabelSet, held: &[Labelled], index: &Index, seed: u64) -> T
 /// The mean of an index's rows, and the root of their mean squared distance from it; of some, evenly spaced, where it is large.
 fn typical(now: &Snapshot, dim: usize) -> (Vec<f64>, f64) {
     let step = now.len().div_ceil(TYPICAL_ROWS).max(1);
-    let rows = || (0..now.len()).step_by(step).map(|place| now.row(place).1);
+    let rows = || (0..now.len()).step_by(step).filter_map(|nth| Some(now.nth(nth)?.1));
     let count = rows().count().max(1) as f64;
     let mut mean = vec![0.0; dim];
     for row in rows() {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{self, Asked, PictureFile};
 use super::heads::{self, Fitted};
-use super::index::Snapshot;
+use super::index::{Place, Snapshot};
 use super::labels::{set_name, unreadable};
 use super::novelty::most_novel_of;
 use super::problem::{Kind, Problem};
@@ -157,9 +157,11 @@ struct Work<'a> {
     served: &'a Served,
     head: Option<Arc<Fitted>>,
     now: Snapshot,
-    /// Places of the samples that may be chosen.
+    /// Where each of its samples is.
+    places: Vec<Place>,
+    /// The samples that may be chosen, as numbers in `places`.
     free: Vec<usize>,
-    /// Places of those that have a label.
+    /// Those that have a label.
     labelled: Vec<usize>,
     considered: usize,
     by_lot: bool,
@@ -175,22 +177,23 @@ impl<'a> Work<'a> {
         let now = served.index.snapshot();
         let (held, _) = heads::held(&handle.labels.set(set), &handle.replay, &served.index)?;
         let with_label: HashSet<SampleId> = held.iter().map(|labelled| labelled.id).collect();
-        let ids: Vec<SampleId> = (0..now.len()).map(|place| now.row(place).0).collect();
+        let places = now.places();
+        let row = |at: usize| now.row(places[at]).1;
+        let ids: Vec<SampleId> = places.iter().map(|place| now.row(*place).0).collect();
         let groups = handle.replay.near_duplicate_groups(&ids);
         // What a labelled sample shows is known; of what several show, or have in common as a vector, the oldest stands for all.
         let (labelled, mut free): (Vec<usize>, Vec<usize>) =
-            (0..ids.len()).partition(|place| with_label.contains(&ids[*place]));
-        let mut shown: HashSet<u64> = labelled.iter().filter_map(|place| groups[*place]).collect();
-        let mut vectors: HashSet<u64> = labelled.iter().map(|place| vector_hash(now.row(*place).1)).collect();
-        free.sort_unstable_by_key(|place| ids[*place]);
-        free.retain(|place| {
-            groups[*place].is_none_or(|group| shown.insert(group)) && vectors.insert(vector_hash(now.row(*place).1))
-        });
+            (0..ids.len()).partition(|at| with_label.contains(&ids[*at]));
+        let mut shown: HashSet<u64> = labelled.iter().filter_map(|at| groups[*at]).collect();
+        let mut vectors: HashSet<u64> = labelled.iter().map(|at| vector_hash(row(*at))).collect();
+        free.sort_unstable_by_key(|at| ids[*at]);
+        free.retain(|at| groups[*at].is_none_or(|group| shown.insert(group)) && vectors.insert(vector_hash(row(*at))));
         Ok(Self {
             handle,
             served,
             head,
             now,
+            places,
             considered: free.len(),
             by_lot: false,
             free,
@@ -223,7 +226,12 @@ impl<'a> Work<'a> {
         })
     }
 
-    /// The first `n` by one strategy: their places in the index, and their scores.
+    /// A sample and its vector.
+    fn row(&self, at: usize) -> (SampleId, &[f32]) {
+        self.now.row(self.places[at])
+    }
+
+    /// The first `n` by one strategy: their numbers in `places`, and their scores.
     fn by(&mut self, strategy: Strategy, n: usize) -> Vec<(usize, f64)> {
         let seed = self.served.published.generation.0;
         let labelled = by_lot(&self.labelled, LABELLED_MAX, seed);
@@ -236,21 +244,21 @@ impl<'a> Work<'a> {
             Strategy::Diverse => (PAIRS_MAX / (labelled.len() + n)).min(POOL_MAX),
             Strategy::Typical | Strategy::Mixed => Pool::room(labelled.len(), n),
         };
-        let places = by_lot(&self.free, room, seed);
-        self.considered = self.considered.min(places.len());
-        self.by_lot |= places.len() < self.free.len();
+        let among = by_lot(&self.free, room, seed);
+        self.considered = self.considered.min(among.len());
+        self.by_lot |= among.len() < self.free.len();
         if strategy == Strategy::Novel {
-            let found = most_novel_of(&self.served.index, &self.now, places.clone(), n);
-            let place_of: HashMap<SampleId, usize> =
-                places.iter().map(|place| (self.now.row(*place).0, *place)).collect();
+            let number_of: HashMap<SampleId, usize> = among.iter().map(|at| (self.row(*at).0, *at)).collect();
+            let is_asked = |id| number_of.contains_key(&id);
+            let found = most_novel_of(&self.served.index, &self.now, is_asked, n);
             return found
                 .into_iter()
-                .map(|(id, distance)| (place_of[&id], f64::from(distance)))
+                .map(|(id, distance)| (number_of[&id], f64::from(distance)))
                 .collect();
         }
-        let rows = |places: &[usize]| places.iter().map(|place| self.now.row(*place).1).collect();
+        let rows = |numbers: &[usize]| numbers.iter().map(|at| self.row(*at).1).collect();
         let pool = Pool {
-            candidates: rows(&places),
+            candidates: rows(&among),
             labelled: rows(&labelled),
         };
         let chosen = match (strategy, &self.head) {
@@ -258,7 +266,7 @@ impl<'a> Work<'a> {
             (Strategy::Diverse, _) => diverse(&pool, n),
             _ => typical(&pool, n, seed),
         };
-        chosen.into_iter().map(|(at, score)| (places[at], score)).collect()
+        chosen.into_iter().map(|(at, score)| (among[at], score)).collect()
     }
 
     /// In turns of each strategy the best that is not there yet.
@@ -285,7 +293,7 @@ impl<'a> Work<'a> {
     }
 
     fn named(&self, stream: &StreamName, chosen: Vec<(usize, f64, Strategy)>) -> Result<Vec<Queued>, ReplayError> {
-        let ids: Vec<SampleId> = chosen.iter().map(|(place, ..)| self.now.row(*place).0).collect();
+        let ids: Vec<SampleId> = chosen.iter().map(|(at, ..)| self.row(*at).0).collect();
         let contents = self.handle.replay.read_many(&ids)?;
         let all = ids.into_iter().zip(chosen).zip(contents);
         // One that was evicted a moment ago is left out.

@@ -16,6 +16,7 @@ mod encoder;
 mod events;
 mod files;
 mod fill;
+mod filter;
 mod follow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -308,4 +309,12 @@ pub fn test_embeddings(n: usize, dim: usize, seed: u64) -> Vec<f32> {
         row.iter_mut().for_each(|value| *value /= norm);
     }
     rows
+}
+
+/// Samples with these ids, from nowhere: what tests and benches put into an index.
+#[doc(hidden)]
+pub fn test_samples(ids: impl IntoIterator<Item = u64>) -> Vec<(crate::ids::SampleId, index::Origin)> {
+    ids.into_iter()
+        .map(|id| (crate::ids::SampleId(id), index::Origin::default()))
+        .collect()
 }

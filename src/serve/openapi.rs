@@ -303,13 +303,18 @@ fn paths(types: &mut SchemaGenerator) -> Value {
         "/api/v1/embed".to_owned(),
         asked::<EmbedRequest, Embeddings>(types, "embed", "Embeddings of pictures, texts, series or transitions."),
     );
-    let summary = "The samples most like a picture, a text, a series, a transition, a sample or a vector.";
+    let summary = "The samples most like a picture, a text, a series, a transition, a sample or a vector; of all, or of those that \
+                   arrived in a time or from some files.";
     let answer = content::<Hits>(types);
     let problems = [&ASKED[..], &[Kind::OtherSpace]].concat();
-    paths.insert(
-        "/api/v1/search".to_owned(),
-        asked_for::<SearchRequest>(types, "search", summary, answer, &problems),
-    );
+    let mut search = asked_for::<SearchRequest>(types, "search", summary, answer, &problems);
+    if let Value::Array(parameters) = &mut search["post"]["parameters"] {
+        parameters.extend(["after", "before", "source"].map(|name| {
+            let description = "Beside a body that is a file or a form; in JSON it stands in the body.";
+            parameter("query", name, description, json!({ "type": "string" }))
+        }));
+    }
+    paths.insert("/api/v1/search".to_owned(), search);
     let summary =
         "How new things are, or which samples are the most novel; of transitions also their intrinsic reward.";
     let answer = content::<Novelties>(types);

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::body::{self, Asked, PictureFile};
 use super::choice::{self, Answering};
 use super::contents;
+use super::filter::Filter;
 use super::given::{Given, GivenSeries, GivenTransition};
 use super::novelty::{NEIGHBOURS, mean_distance, most_novel};
 use super::problem::{Kind, Problem};
@@ -82,6 +83,17 @@ pub(super) struct SearchRequest {
     /// How many neighbours, 1 to 1,000.
     #[serde(default = "default_k")]
     k: usize,
+    /// Only samples that arrived then or later: a time in RFC 3339.
+    after: Option<String>,
+    /// Only samples that arrived earlier: a time in RFC 3339.
+    before: Option<String>,
+    /// Only samples of files whose path below the inbox begins with this; or, where it has `*` (any characters, `/` too) or
+    /// `?` (one character), whose whole path is this. 1 to 256 bytes.
+    source: Option<String>,
+    /// None of these samples, at most 10,000. In a JSON body only.
+    #[serde(default)]
+    #[schemars(with = "Vec<u64>")]
+    exclude: Vec<SampleId>,
 }
 
 /// What `novelty` is asked: how new things are, or which samples are the newest.
@@ -255,6 +267,12 @@ pub(super) async fn search(State(state): State<Arc<AppState>>, request: Request)
             format!("`k` is {}, and may be 1 to {SEARCH_HITS_MAX}", asked.k),
         ));
     }
+    let filter = Filter::of(
+        asked.after.as_deref(),
+        asked.before.as_deref(),
+        asked.source,
+        asked.exclude,
+    )?;
     let (handle, model) = choice::model(&state, asked.model.as_deref()).await?;
     let served = Arc::clone(model.searchable()?);
     let given = Given {
@@ -287,7 +305,7 @@ pub(super) async fn search(State(state): State<Arc<AppState>>, request: Request)
         }
     };
     let (k, own) = (asked.k, asked.id);
-    let hits = blocking(move || neighbours(&handle, &served, &query, k, own)).await?;
+    let hits = blocking(move || neighbours(&handle, &served, &query, k, own, &filter)).await?;
     let answer = Hits {
         generation: model.published().generation,
         space: model.published().space.clone(),
@@ -340,8 +358,21 @@ pub(super) async fn novelty(State(state): State<Arc<AppState>>, request: Request
     Ok(signed(&model, Json(answer)))
 }
 
-fn neighbours(handle: &StreamHandle, served: &Served, query: &[f32], k: usize, own: Option<SampleId>) -> Vec<NamedHit> {
-    let hits = served.index.snapshot().nearest(query, k + SPARE_HITS).swap_remove(0);
+/// A filtered search compares with every row: what was measured of cells holds for the nearest of all.
+fn neighbours(
+    handle: &StreamHandle,
+    served: &Served,
+    query: &[f32],
+    k: usize,
+    own: Option<SampleId>,
+    filter: &Filter,
+) -> Vec<NamedHit> {
+    let (now, wanted) = (served.index.snapshot(), k + SPARE_HITS);
+    let hits = if filter.is_open() {
+        now.near(query, wanted)
+    } else {
+        now.nearest_allowed(query, wanted, &|id, origin| filter.passes(id, origin))
+    };
     hits.into_iter()
         .filter(|hit| Some(hit.id) != own)
         .filter_map(|hit| {

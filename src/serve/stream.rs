@@ -78,6 +78,8 @@ pub struct ServingSetup {
     pub threads: usize,
     /// Whether their costly operations run in bfloat16.
     pub bf16: bool,
+    /// Samples of an index up to which a search compares with all of them.
+    pub exact_rows_max: usize,
     /// Called when a generation begins to answer; must not call back into the serving.
     pub on_serving: Box<dyn Fn(&Published) + Send + Sync>,
 }
@@ -93,6 +95,10 @@ pub struct ServingState {
     pub index_covered: u64,
     /// Samples that the index should hold.
     pub index_total: u64,
+    /// Bytes that the index takes, names of files apart.
+    pub index_bytes: u64,
+    /// What share of the ten nearest a search was measured to find where it is approximate; None where it is exact.
+    pub index_recall: Option<f32>,
     /// Queries that wait for the encoder.
     pub encode_queue: u64,
     /// Why queries fail, when they do.
@@ -233,6 +239,12 @@ impl StreamServing {
             space: current.as_ref().map(|served| served.published.space.clone()),
             index_covered: current.as_ref().map_or(0, |served| served.index.len() as u64),
             index_total: self.inner.setup.replay.counts().samples,
+            index_bytes: current
+                .as_ref()
+                .map_or(0, |served| served.index.snapshot().bytes() as u64),
+            index_recall: current
+                .as_ref()
+                .and_then(|served| Some(served.index.snapshot().approximate()?.recall)),
             encode_queue: current.as_ref().map_or(0, |served| served.encoder.queued() as u64),
             failure: current
                 .as_ref()
@@ -279,6 +291,7 @@ impl Inner {
         let index = Arc::new(Index::new(
             published.manifest.provenance.encoder.dim() as usize,
             generation.0,
+            self.setup.exact_rows_max,
         ));
         let covered_below = CoveredBelow::default();
         // One whose own index was never complete is no measure.

@@ -5,6 +5,7 @@ mod bounds;
 mod encoder;
 mod generations;
 mod labels;
+mod narrowed;
 mod queries;
 mod site;
 mod surfaces;

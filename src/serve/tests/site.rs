@@ -119,6 +119,7 @@ impl Site {
             device: Device::Cpu,
             threads: 1,
             bf16: false,
+            exact_rows_max: 200_000,
             on_serving: Box::new(|_| {}),
         }));
         let status = {
@@ -186,7 +187,7 @@ impl Site {
                 hash: SourceHash::of(&file),
                 path: format!("{number}.png").into_bytes(),
                 bytes: file.len() as u64,
-                taken_at: Timestamp(0),
+                taken_at: Timestamp(number as i64 * 1_000),
                 samples: vec![Content::Image(decode(&file, &LIMITS, SPEC.image_px()).unwrap()).encode()],
             }
         });

@@ -87,6 +87,7 @@ impl Stream {
             device: Device::Cpu,
             threads: 1,
             bf16: false,
+            exact_rows_max: 200_000,
             on_serving: Box::new(|_| {}),
         }));
         let mut streams = (*site.state.streams.load_full()).clone();
