@@ -36,14 +36,16 @@ const QUESTIONS: &[&str] = &[
     "/api/v1/novelty/series",
     "/api/v1/inpaint",
     "/api/v1/fill",
+    "/api/v1/classify",
+    "/api/v1/label-queue",
     "/v1/embeddings",
     "/embed",
     "/v2/models/{model}/infer",
     "/v2/models/{model}/versions/{version}/infer",
 ];
 
-/// What teaches the daemon labels: no route yet.
-const LABELS: &[&str] = &[];
+/// What teaches the daemon labels.
+const LABELS: &[&str] = &["/api/v1/labels", "/api/v1/heads"];
 
 /// Headers that hold a key alone, as clients of other servers send it.
 const KEY_HEADERS: &[&str] = &["x-api-key", "api-key"];
@@ -169,14 +171,19 @@ mod tests {
     use crate::serve::routes;
 
     /// What changes the daemon's state.
-    const ADMIN: &[&str] = &["/api/v1/quarantine/retry", "/api/v1/quarantine/drop"];
+    const ADMIN: &[&str] = &[
+        "/api/v1/quarantine/retry",
+        "/api/v1/quarantine/drop",
+        "/api/v1/models/{stream}/rollback",
+        "/api/v1/models/{stream}/pin",
+    ];
 
     #[test]
     fn every_route_that_is_not_read_only_says_its_scope_and_every_list_names_routes() {
         let routes = routes();
         let writes: Vec<&str> = [QUESTIONS, LABELS, ADMIN].concat();
         for (path, methods, _) in &routes {
-            let is_read = methods.iter().all(|method| *method == "get");
+            let is_read = methods.iter().all(|method| ["get", "head"].contains(method));
             assert!(
                 is_read || writes.contains(path),
                 "{path} is in no list: is it a question, or an administrator's?"
