@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use tracing::info;
 
 use super::AppState;
+use super::guard::NO_ROUTE;
 use super::problem::{Kind, Problem};
 use crate::access::{self, KeyName, Scope};
 
@@ -56,7 +57,8 @@ fn needed(method: &Method, route: &str) -> Option<Scope> {
     match route {
         _ if is_read && OPEN.contains(&route) => None,
         "/metrics" => Some(Scope::Metrics),
-        _ if is_read || QUESTIONS.contains(&route) => Some(Scope::Read),
+        // Whoever may read is told that there is no such path.
+        _ if is_read || route == NO_ROUTE || QUESTIONS.contains(&route) => Some(Scope::Read),
         _ if LABELS.contains(&route) => Some(Scope::Label),
         // What changes the daemon's state, and whatever was forgotten in these lists.
         _ => Some(Scope::Admin),
@@ -201,11 +203,11 @@ mod tests {
         assert_eq!(needed(&Method::GET, "/metrics"), Some(Scope::Metrics));
         assert_eq!(needed(&Method::POST, "/"), Some(Scope::Read));
         assert_eq!(needed(&Method::GET, "/"), None);
+        assert_eq!(needed(&Method::POST, NO_ROUTE), Some(Scope::Read));
         for (method, route) in [
             (Method::POST, "/api/v1/quarantine/drop"),
             (Method::POST, "/livez"),
             (Method::DELETE, "/api/v1/status"),
-            (Method::POST, "other"),
             (Method::PUT, "/api/v1/a-route-to-come"),
         ] {
             assert_eq!(needed(&method, route), Some(Scope::Admin), "{method} {route}");

@@ -29,6 +29,9 @@ const HEADERS: [(HeaderName, &str); 5] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
+/// What stands for a path without a route.
+pub(super) const NO_ROUTE: &str = "other";
+
 /// What must answer when everything else is at its limit.
 const PROBES: [&str; 6] = [
     "/livez",
@@ -48,7 +51,7 @@ pub(super) async fn guard(State(state): State<Arc<AppState>>, request: Request, 
     let route = request
         .extensions()
         .get::<MatchedPath>()
-        .map_or("other".to_owned(), |path| path.as_str().to_owned());
+        .map_or(NO_ROUTE.to_owned(), |path| path.as_str().to_owned());
     let is_over_socket = request.extensions().get::<OverSocket>().is_some();
     let refused = match refuse(&state, &request) {
         Some(problem) => Some(problem.into_response()),
