@@ -148,8 +148,8 @@ impl LabelStore {
         };
         for entry in reading.entries {
             match entry {
-                Entry::Label(set, key, class) => drop(inner.put(&set, key, Some(class))),
-                Entry::Unlabel(set, key) => drop(inner.put(&set, key, None)),
+                Entry::Label(set, key, class) => inner.put(&set, key, Some(class)),
+                Entry::Unlabel(set, key) => inner.put(&set, key, None),
                 Entry::Head(set) => inner.add_head(set),
             }
         }
