@@ -121,7 +121,7 @@ struct Inner {
     log: Log,
     is_closed: bool,
     sets: BTreeMap<SetName, Arc<LabelSet>>,
-    /// The sets that a classifier was asked of.
+    /// The sets that a classifier was asked of, each with a label.
     heads: BTreeSet<SetName>,
     labels: usize,
     /// Changes so far.
@@ -148,8 +148,8 @@ impl LabelStore {
         };
         for entry in reading.entries {
             match entry {
-                Entry::Label(set, key, class) => drop(inner.put(&set, key, Some(class))),
-                Entry::Unlabel(set, key) => drop(inner.put(&set, key, None)),
+                Entry::Label(set, key, class) => inner.put(&set, key, Some(class)),
+                Entry::Unlabel(set, key) => inner.put(&set, key, None),
                 Entry::Head(set) => inner.add_head(set),
             }
         }
@@ -173,6 +173,7 @@ impl LabelStore {
     /// durable. An error leaves all as it was.
     pub fn apply(&self, set: &SetName, changes: &[Change]) -> Result<Vec<Result<Changed, Refused>>, LabelError> {
         let mut inner = self.open_inner()?;
+        let heads = inner.heads.clone();
         let (mut done, mut entries, mut undo) = (Vec::with_capacity(changes.len()), Vec::new(), Vec::new());
         for Change { key, class } in changes {
             let before = inner.sets.get(set).and_then(|set| set.labels.get(key)).cloned();
@@ -203,6 +204,7 @@ impl LabelStore {
                 for (key, before) in undo.into_iter().rev() {
                     inner.put(set, key, before);
                 }
+                heads.into_iter().for_each(|head| inner.add_head(head));
                 return Err(error.into());
             }
             // What was given is durable; a log that stays long is written anew at the next chance.
@@ -213,10 +215,11 @@ impl LabelStore {
         Ok(done)
     }
 
-    /// Remembers that a classifier of a set was asked for, so that it is fitted for every generation from now on.
+    /// Remembers that a classifier of a set was asked for, so that it is fitted for every generation until the set has no label
+    /// any more.
     pub fn keep_head(&self, set: &SetName) -> Result<(), LabelError> {
         let mut inner = self.open_inner()?;
-        if !inner.heads.contains(set) {
+        if inner.sets.contains_key(set) && !inner.heads.contains(set) {
             inner.log.append(&[Entry::Head(set.clone())])?;
             inner.add_head(set.clone());
         }
@@ -287,6 +290,10 @@ impl Inner {
         }
         if labels.labels.is_empty() {
             self.sets.remove(set);
+            // So that no more sets are fitted than may have labels.
+            if self.heads.remove(set) {
+                self.needed -= entry_bytes(&Entry::Head(set.clone()));
+            }
         }
     }
 

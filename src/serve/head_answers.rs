@@ -14,7 +14,7 @@ use super::heads::Fitted;
 use super::labels::set_name;
 use super::problem::{Kind, Problem};
 use super::query::signed_by;
-use super::{AppState, blocking, choice};
+use super::{AppState, StreamHandle, blocking, choice};
 use crate::ids::{Generation, Space, StreamName};
 use crate::labels::{HeadReport, LabelStore, SetName};
 
@@ -146,6 +146,11 @@ impl FittedAnswer {
 pub(super) async fn list(State(state): State<Arc<AppState>>, request: Request) -> Result<Json<HeadsAnswer>, Problem> {
     let params = params(request.uri(), &["stream"])?;
     let (stream, handle) = choice::stream(&state, params.get("stream").map(String::as_str))?;
+    // Whether labels have changed since is asked of their store, which may be writing.
+    Ok(Json(blocking(move || listed(stream, &handle)).await?))
+}
+
+fn listed(stream: StreamName, handle: &StreamHandle) -> HeadsAnswer {
     let served = handle.serving.current();
     let heads = served
         .as_ref()
@@ -163,12 +168,12 @@ pub(super) async fn list(State(state): State<Arc<AppState>>, request: Request) -
         };
         heads.iter().map(answer).collect()
     });
-    Ok(Json(HeadsAnswer {
+    HeadsAnswer {
         stream,
         generation: served.as_ref().map(|served| served.published.generation),
         fitting: served.is_some() && heads.is_none(),
         heads: heads.unwrap_or_default(),
-    }))
+    }
 }
 
 /// `POST /api/v1/heads`: fits a classifier for the generation that answers, and for each that follows.

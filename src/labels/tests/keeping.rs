@@ -78,6 +78,7 @@ fn labels_are_replaced_removed_and_there_again_after_a_restart() {
     assert_eq!(store.set(&set).classes().values().copied().collect::<Vec<_>>(), [2]);
     let _ = store.apply(&set, &[change(0, None), change(1, None)]).unwrap();
     assert_eq!(store.sets().len(), 1, "a set without labels is none");
+    assert!(store.heads().is_empty(), "nor is a classifier of it fitted any more");
     store.close();
     let late = store.apply(&set, &[change(0, Some("cat"))]);
     assert!(matches!(late, Err(LabelError::Closed)) && store.keep_head(&name("others")).is_err());

@@ -75,7 +75,10 @@ impl Inner {
             && self.setup.labels.heads().is_empty()
         {
             served.heads.store(Some(Arc::default()));
-            return if answers { () } else { self.finish(generation) };
+            if !answers {
+                self.finish(generation);
+            }
+            return;
         }
         let inner = Arc::clone(self);
         let fit = {
