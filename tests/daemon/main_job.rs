@@ -30,6 +30,16 @@ fn pictures_dropped_in_the_folder_are_learnt_and_become_searchable() {
     let scores: Vec<f64> = hits.iter().map(|hit| hit["score"].as_f64().unwrap()).collect();
     assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
 
+    // Narrowed to where it came from it is found alone, and to times before all of this nothing is.
+    let narrowed = |by: [&str; 2]| {
+        let found = site.json(&[&["search", "--file", file.to_str().unwrap()], &by[..]].concat());
+        found.unwrap()["hits"].as_array().unwrap().clone()
+    };
+    let later = narrowed(["--source", "later/*"]);
+    assert_eq!((later.len(), &later[0]["path"]), (1, &hits[0]["path"]));
+    assert_eq!(narrowed(["--before", "2001-01-01T00:00:00Z"]).len(), 0);
+    assert_eq!(narrowed(["--after", "2001-01-01T00:00:00Z"]).len(), 10);
+
     let embedded = site.json(&["embed", "--file", file.to_str().unwrap()]).unwrap();
     let vector = embedded["embeddings"][0].as_array().unwrap();
     assert_eq!(vector.len() as u64, embedded["dim"].as_u64().unwrap());
