@@ -11,6 +11,7 @@
     reason = "a bench that can not go on stops where it is"
 )]
 
+#[allow(dead_code, reason = "the pictures are for the benches of training")]
 mod turns;
 
 use std::sync::Arc;

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::gate::Accepted;
 use crate::gate::tests::{CRAMMED, TINY, buffer, crammed, random};
+use crate::gate::{Accepted, Network};
 use crate::ids::{Generation, SampleId};
+use crate::model::weights;
 use crate::model::{Architecture, EncoderSpec, ImageSpec};
 
 /// How far beyond the better weights is too far: neither better nor much worse than the ones it began from.
