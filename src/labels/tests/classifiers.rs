@@ -9,7 +9,7 @@ use crate::labels::regression::{Data, fit as regress, loss, softmax};
 use crate::labels::*;
 use crate::rng::{self, Rng};
 
-const GO: AtomicBool = AtomicBool::new(false);
+static GO: AtomicBool = AtomicBool::new(false);
 
 /// Rows around the corners `0..classes` of a cube in `dim` dimensions, `noise` wide; their corners.
 fn corners(count: usize, classes: usize, dim: usize, noise: f64, rng: &mut Rng) -> (Vec<f32>, Vec<u32>) {

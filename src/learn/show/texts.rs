@@ -128,8 +128,10 @@ impl Texts {
     fn halves(&self, texts: &[&str], generator: impl Fn(usize, usize) -> Rng + Sync) -> Result<Rows, ShowError> {
         let views = texts.par_iter().enumerate().map(|(position, said)| {
             let mut rngs: [Rng; VIEWS] = std::array::from_fn(|view| generator(position, view));
-            let whole = self.tokenizer.encode(said, CUT_MIN)?;
-            let parts = if whole.ids.len() < CUT_MIN {
+            // Whole it must fit into a row, with what marks its ends.
+            let cut_min = CUT_MIN.min(self.tokens_max - text::SPECIALS_OF_ONE);
+            let whole = self.tokenizer.encode(said, cut_min)?;
+            let parts = if whole.ids.len() < cut_min {
                 [whole.clone(), whole]
             } else {
                 let (first, second) = text::split(said, &mut rngs[0]);
@@ -305,6 +307,19 @@ mod tests {
                 .iter()
                 .all(|(row, at, _)| (*at as usize) < len(*row as usize))
         );
+    }
+
+    #[test]
+    fn a_text_of_any_length_fits_into_rows_of_any_length() {
+        let tokenizer = texts(ObjectiveKind::Mlm).tokenizer;
+        for tokens_max in [8, 31, 32, 33, 34, 64] {
+            let spec = TextSpec { tokens_max, ..spec() };
+            let texts = Texts::new(ObjectiveKind::Mlm, &spec, tokenizer.clone());
+            for words in 1..70 {
+                let rows = texts.pairs(&[passage(&"cat ".repeat(words))], 1, 2).unwrap();
+                assert!(rows.padded.columns <= tokens_max as usize, "{words} words, {tokens_max} tokens");
+            }
+        }
     }
 
     #[test]
