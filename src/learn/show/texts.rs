@@ -317,7 +317,10 @@ mod tests {
             let texts = Texts::new(ObjectiveKind::Mlm, &spec, tokenizer.clone());
             for words in 1..70 {
                 let rows = texts.pairs(&[passage(&"cat ".repeat(words))], 1, 2).unwrap();
-                assert!(rows.padded.columns <= tokens_max as usize, "{words} words, {tokens_max} tokens");
+                assert!(
+                    rows.padded.columns <= tokens_max as usize,
+                    "{words} words, {tokens_max} tokens"
+                );
             }
         }
     }
