@@ -1,3 +1,5 @@
+//! Sentences about the index: what a search finds, exactly or in cells, while rows come and go.
+
 use super::*;
 use crate::clock::Timestamp;
 use crate::rng;
