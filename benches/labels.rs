@@ -126,15 +126,6 @@ fn measure(part: &Part, flags: &Flags, data: &Path) {
         Embedded::of(&network, &archive.stream),
         Embedded::of(&network, &archive.asks),
     );
-    if let Ok(dump) = std::env::var("DUMP") {
-        for (what, of) in [("known", &known), ("asked", &asked)] {
-            let bytes: Vec<u8> = of.rows.iter().flat_map(|v| v.to_le_bytes()).collect();
-            std::fs::write(format!("{dump}/{}-{what}.f32", part.name), bytes).unwrap();
-            let bytes: Vec<u8> = of.labels.iter().flat_map(|v| v.to_le_bytes()).collect();
-            std::fs::write(format!("{dump}/{}-{what}.u32", part.name), bytes).unwrap();
-        }
-        return;
-    }
     println!(
         "\n{}: {} learnt from without labels, {steps} steps, {:.0} s; {} asked, {} classes; accuracy in %, mean ± standard deviation of {}",
         part.name,
