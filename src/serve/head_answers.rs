@@ -79,7 +79,7 @@ struct FittedAnswer {
     labels_unheld: usize,
     /// Whether labels were given or taken back since.
     stale: bool,
-    /// The penalty on its weights, chosen by cross-validation.
+    /// The penalty on its weights, chosen by cross-validation from 200 answers on.
     penalty: f64,
     /// What its scores are divided by so that its probabilities are right; 1 where there were too few labels to fit it.
     temperature: f64,
