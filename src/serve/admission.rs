@@ -2,6 +2,9 @@
 //! Invariant: a route that is not read only, and that no list here names, is an administrator's; where there are keys nothing but
 //! what says no more than that a daemon is there is answered without one.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use tracing::info;
@@ -60,9 +63,24 @@ fn needed(method: &Method, route: &str) -> Option<Scope> {
         // Whoever may read is told that there is no such path.
         _ if is_read || route == NO_ROUTE || QUESTIONS.contains(&route) => Some(Scope::Read),
         _ if LABELS.contains(&route) => Some(Scope::Label),
+        // It is told which methods there are; nothing is done.
+        _ if !has_method(route, method) => Some(Scope::Read),
         // What changes the daemon's state, and whatever was forgotten in these lists.
         _ => Some(Scope::Admin),
     }
+}
+
+/// Whether a route has a method, as far as routes are known.
+fn has_method(route: &str, method: &Method) -> bool {
+    static METHODS: LazyLock<HashMap<&'static str, &'static [&'static str]>> = LazyLock::new(|| {
+        super::routes()
+            .into_iter()
+            .map(|(path, methods, _)| (path, methods))
+            .collect()
+    });
+    METHODS
+        .get(route)
+        .is_none_or(|methods| methods.iter().any(|known| method.as_str().eq_ignore_ascii_case(known)))
 }
 
 /// Refuses whoever may not ask this; `route` is the path with its parameters' names, or what stands for unknown ones.
@@ -204,10 +222,12 @@ mod tests {
         assert_eq!(needed(&Method::POST, "/"), Some(Scope::Read));
         assert_eq!(needed(&Method::GET, "/"), None);
         assert_eq!(needed(&Method::POST, NO_ROUTE), Some(Scope::Read));
+        // Where there is no such method nothing can be changed by it.
+        assert_eq!(needed(&Method::POST, "/livez"), Some(Scope::Read));
+        assert_eq!(needed(&Method::DELETE, "/api/v1/status"), Some(Scope::Read));
         for (method, route) in [
             (Method::POST, "/api/v1/quarantine/drop"),
-            (Method::POST, "/livez"),
-            (Method::DELETE, "/api/v1/status"),
+            (Method::POST, "/api/v1/models/{stream}/pin"),
             (Method::PUT, "/api/v1/a-route-to-come"),
         ] {
             assert_eq!(needed(&method, route), Some(Scope::Admin), "{method} {route}");

@@ -133,7 +133,6 @@ struct Build {
 impl StreamServing {
     /// Serves the registry's latest generation, if there is one.
     pub fn start(setup: ServingSetup) -> Self {
-        let latest = setup.registry.latest();
         let serving = Self {
             inner: Arc::new(Inner {
                 setup,
@@ -145,50 +144,37 @@ impl StreamServing {
                 stopping: AtomicBool::new(false),
             }),
         };
-        if let Some(latest) = latest {
-            serving.on_published(latest);
-        }
+        serving.follow_registry();
         serving
     }
 
-    /// Prepares a new generation, and serves it when it is ready. The first one answers at once.
-    pub fn on_published(&self, published: Published) {
+    /// Prepares the generation that the registry says should answer, and serves it when it is ready; nothing where it answers or is
+    /// being prepared already. To be called after a publication, a roll-back or a pin. The first one answers at once.
+    pub fn follow_registry(&self) {
+        // Held from the reading on: of two decisions at once the later one is followed.
         let mut build = self.inner.build.lock();
-        // One that can not be opened would keep its successors waiting for ever.
-        let is_stuck = build
-            .running
-            .as_ref()
-            .is_some_and(|running| running.encoder.failure().is_some());
-        if build.running.is_some() && !is_stuck {
-            build.next = Some(published);
-        } else {
-            self.inner.begin(&mut build, published);
+        let registry = &self.inner.setup.registry;
+        let Some(latest) = registry.latest() else { return };
+        let is_latest = |published: &Published| published.generation == latest.generation;
+        match build.running.clone() {
+            Some(running) if is_latest(&running.published) => build.next = None,
+            // What was being prepared was rolled back from; its thread ends with it.
+            _ if self.current().is_some_and(|current| is_latest(&current.published)) => *build = Build::default(),
+            Some(running) if !self.is_to_be_given_up(&running) => build.next = Some(latest),
+            _ => {
+                build.next = None;
+                self.inner.begin(&mut build, latest);
+            }
         }
     }
 
-    /// Prepares what the registry says should answer, where that is not what answers or is being prepared: after a publication, a
-    /// roll-back or a pin.
-    pub fn follow_registry(&self) {
-        let Some(latest) = self.inner.setup.registry.latest() else {
-            return;
-        };
-        let is_latest = |published: &Published| published.generation == latest.generation;
-        let mut build = self.inner.build.lock();
-        if build
-            .running
-            .as_ref()
-            .is_some_and(|running| is_latest(&running.published))
-        {
-            build.next = None;
-            return;
-        }
-        if self.current().is_some_and(|current| is_latest(&current.published)) {
-            // What was being prepared was rolled back from; its thread ends with it.
-            *build = Build::default();
-            return;
-        }
-        drop(build);
-        self.on_published(latest);
+    /// Whether a generation that is being prepared should not answer even for a moment, or can not be opened, which would keep its
+    /// successors waiting for ever. Any other is finished first, or a busy stream would never serve any.
+    fn is_to_be_given_up(&self, running: &Served) -> bool {
+        let registry = &self.inner.setup.registry;
+        running.encoder.failure().is_some()
+            || registry.is_withdrawn(running.published.generation)
+            || registry.pinned().is_some()
     }
 
     /// The generation that answers queries.

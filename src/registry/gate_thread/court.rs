@@ -144,7 +144,8 @@ impl Court {
             }
             record.reason += &format!("; nor did a mixture with generation {} pass", published.generation);
         }
-        if let Some(best) = rejected.fall_back() {
+        // What somebody pinned answers whatever is found.
+        if let Some(best) = rejected.fall_back().filter(|_| registry.pinned().is_none()) {
             self.fall_back(best, record)?;
         }
         Ok(None)

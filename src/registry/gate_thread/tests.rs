@@ -234,6 +234,12 @@ fn a_published_model_that_is_found_worse_than_the_best_is_rolled_back_from() {
     let verdict = site.registry.verdicts().pop().unwrap();
     assert_eq!(verdict.fell_back_to, Some(best));
     assert!(verdict.reason.contains("which answers again"), "{}", verdict.reason);
+
+    site.registry.pin(Some(worse)).unwrap();
+    site.put(200, TINY, &random(6));
+    site.wait_for(2);
+    assert_eq!(site.registry.latest().unwrap().generation, worse, "it was pinned");
+    assert_eq!(site.registry.verdicts().pop().unwrap().fell_back_to, None);
 }
 
 #[test]

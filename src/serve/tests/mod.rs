@@ -8,4 +8,5 @@ mod labels;
 mod narrowed;
 mod queries;
 mod site;
+mod standing;
 mod surfaces;

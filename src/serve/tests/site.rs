@@ -249,7 +249,7 @@ impl Site {
         let accepted = Accepted::for_tests(Network::Student, bytes, true);
         let published = self.registry.publish(staged, accepted).unwrap();
         let generation = published.generation.0;
-        self.serving.on_published(published);
+        self.serving.follow_registry();
         generation
     }
 

@@ -142,7 +142,7 @@ impl Stream {
         let accepted = Accepted::for_tests(Network::Student, &bytes, true);
         let published = self.registry.publish(staged, accepted).unwrap();
         let generation = published.generation;
-        self.serving.on_published(published);
+        self.serving.follow_registry();
         wait_until(&format!("generation {generation} of {}", self.name), || {
             self.serving.state().generation == Some(generation)
         });
