@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Multipart, Query, Request};
 use axum::http::{Uri, header};
 use base64::Engine;
@@ -19,12 +18,6 @@ use tokio_stream::StreamExt;
 
 use super::problem::{Kind, Problem};
 use super::{AppState, blocking, skim};
-
-/// Bytes of a refused body that are still read, so that its sender sees the refusal and not a broken connection.
-const DRAIN_BYTES_MAX: usize = 256 << 20;
-
-/// How long that may take.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -164,24 +157,16 @@ pub(super) async fn bounded(
     // What is told of the size, when it is told, is the least that will come.
     let size = body.size_hint();
     if size.lower() > max as u64 {
-        drain(body.into_data_stream());
         return Err(too_large());
     }
     let reserved = size.upper().map_or(max, |upper| upper.min(max as u64) as usize);
-    let permit = match room(state, reserved) {
-        Ok(permit) => permit,
-        Err(problem) => {
-            drain(body.into_data_stream());
-            return Err(problem);
-        }
-    };
+    let permit = room(state, reserved)?;
     let mut body = body.into_data_stream();
     let mut bytes = Vec::with_capacity(size.lower() as usize);
     while let Some(chunk) = body.next().await {
         let chunk =
             chunk.map_err(|error| Problem::new(Kind::MalformedRequest, format!("the body broke off: {error}")))?;
         if bytes.len() + chunk.len() > max {
-            drain(body);
             return Err(too_large());
         }
         bytes.extend_from_slice(&chunk);
@@ -193,23 +178,6 @@ pub(super) async fn bounded(
 pub(super) fn room(state: &AppState, bytes: usize) -> Result<OwnedSemaphorePermit, Problem> {
     let room = Arc::clone(&state.held).try_acquire_many_owned((bytes / 1024 + 1) as u32);
     room.map_err(|_| Problem::new(Kind::Overloaded, "other requests fill the room for them").retry_after(1))
-}
-
-/// Reads a refused body to its end in the background, and throws it away.
-pub(super) fn drain(mut body: BodyDataStream) {
-    tokio::spawn(async move {
-        let all = async {
-            let mut bytes = 0;
-            while let Some(Ok(chunk)) = body.next().await {
-                bytes += chunk.len();
-                if bytes > DRAIN_BYTES_MAX {
-                    return;
-                }
-            }
-        };
-        // What does not come in time is cut off.
-        let _ = tokio::time::timeout(DRAIN_MAX, all).await;
-    });
 }
 
 /// A body as the JSON of its route.

@@ -10,10 +10,11 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::debug;
 
+use super::AppState;
 use super::admission::{self, OverSocket};
 use super::problem::{Kind, Problem};
 use super::surfaces::Surface;
-use super::{AppState, body};
+use super::unread::Unread;
 
 /// Headers of every answer: nothing of it may be framed, sniffed, or shown inside another site; pages load only what
 /// comes from here. CORS headers are absent: pages of other sites can not read an answer.
@@ -53,15 +54,13 @@ pub(super) async fn guard(State(state): State<Arc<AppState>>, request: Request, 
         .get::<MatchedPath>()
         .map_or(NO_ROUTE.to_owned(), |path| path.as_str().to_owned());
     let is_over_socket = request.extensions().get::<OverSocket>().is_some();
+    let request = request.map(Unread::wrap);
     let refused = match refuse(&state, &request) {
         Some(problem) => Some(problem.into_response()),
         None => admission::refuse(&state, &method, &route, request.headers(), is_over_socket),
     };
     let mut response = match refused {
-        Some(refusal) => {
-            body::drain(request.into_body().into_data_stream());
-            refusal
-        }
+        Some(refusal) => refusal,
         None => admit(&state, request, next, is_over_socket).await,
     };
     // What axum itself says of a path that is no text.

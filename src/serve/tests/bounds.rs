@@ -278,3 +278,23 @@ fn the_description_is_served() {
     let site = Site::new();
     assert_eq!(site.get("/openapi.json").json()["openapi"], "3.1.0");
 }
+
+#[test]
+fn whoever_sends_much_that_nobody_wants_is_told_so_and_not_cut_off() {
+    let site = Site::new();
+    let much = vec![b' '; 8 << 20];
+    for (path, content_type, problem) in [
+        ("/nowhere", "application/json", "unknown-route"),
+        ("/api/v1/status", "application/json", "method-not-allowed"),
+        ("/api/v1/quarantine/drop", "application/json", "missing-scope"),
+        ("/api/v1/embed", "text/html", "unsupported-type"),
+        ("/api/v1/embed", "application/json", "malformed-request"),
+    ] {
+        let answer = site.post_bytes(path, content_type, &much);
+        assert_eq!(answer.problem(), problem, "{path}");
+    }
+    let all = site.state.requests.available_permits();
+    let _all = site.state.requests.try_acquire_many(all as u32).unwrap();
+    let answer = site.post_bytes("/api/v1/embed", "application/json", &much);
+    assert_eq!(answer.problem(), "overloaded");
+}
