@@ -361,7 +361,6 @@ fn deliver(gate: Arc<ArcSwapOption<CandidateSlot>>) -> impl Fn(Candidate) + Send
             watermark: candidate.watermark,
             loss: candidate.loss.filter(|loss| loss.is_finite()),
             encoder: candidate.spec,
-            steps_since_shift: candidate.steps_since_shift,
         };
         let weights = Weights {
             student: candidate.student,

@@ -363,7 +363,7 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         if report.diverged {
             self.recover()?;
         }
-        if self.learner.steps() >= self.cursors.next_candidate {
+        if self.is_candidate_due() {
             self.hand_over()?;
         }
         Ok(())

@@ -80,8 +80,6 @@ pub struct Candidate {
     pub watermark: SampleId,
     /// The loss, smoothed.
     pub loss: Option<f64>,
-    /// Steps done since the stream was last seen to change; none when it was not, since the start.
-    pub steps_since_shift: Option<u64>,
 }
 
 /// What a learner is doing.

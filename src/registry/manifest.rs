@@ -36,9 +36,6 @@ pub struct Provenance {
     pub loss: Option<f64>,
     /// The network.
     pub encoder: EncoderSpec,
-    /// Steps done since the stream was last seen to change; none when it was not, since the daemon's start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub steps_since_shift: Option<u64>,
 }
 
 /// The content of `curiod.json`.

@@ -28,7 +28,6 @@ fn stage(registry: &Registry, step: u64, weights: &[u8]) -> Staged {
             architecture: Architecture::ResnetTiny,
             image_px: 64,
         }),
-        steps_since_shift: None,
     };
     registry
         .stage(

@@ -57,9 +57,6 @@ pub struct VerdictRecord {
     pub seconds: f64,
     /// Every number of the exam; none when it could not be held.
     pub exam: Option<Report>,
-    /// Whether it was put off, unjudged, because the stream had just changed.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub put_off: bool,
     /// The best generation, which answers again because the published one was found to be worse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fell_back_to: Option<Generation>,
@@ -179,7 +176,6 @@ mod tests {
             reason: "rejected: it had collapsed".to_owned(),
             seconds: 0.5,
             exam: None,
-            put_off: false,
             fell_back_to: None,
         }
     }

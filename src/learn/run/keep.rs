@@ -9,6 +9,19 @@ use crate::learn::LearnError;
 use crate::learn::thread::Candidate;
 
 impl<Deliver: Fn(Candidate)> Loop<Deliver> {
+    /// Whether the next candidate is to be made.
+    pub(super) fn is_candidate_due(&self) -> bool {
+        let is_first = self.candidate_step == 0 && self.setup.published_step == 0;
+        let shifted_at = self.shifted_at.filter(|_| !is_first);
+        is_due(
+            self.learner.steps(),
+            self.cursors.next_candidate,
+            shifted_at,
+            self.setup.publication.candidate_steps / 4,
+        )
+    }
+
+    /// Hands the weights as they are to the gate.
     pub(super) fn hand_over(&mut self) -> Result<(), LearnError> {
         let step = self.learner.steps();
         self.candidate_step = step;
@@ -31,7 +44,6 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
             decoders: self.learner.decoders()?,
             watermark: self.replay.newest(),
             loss: self.learner.loss(),
-            steps_since_shift: self.shifted_at.map(|shifted_at| step.saturating_sub(shifted_at)),
         });
         Ok(())
     }
@@ -79,5 +91,27 @@ impl<Deliver: Fn(Candidate)> Loop<Deliver> {
         }
         state.checkpoints_paused = paused;
         state.checkpoints_paused.is_none()
+    }
+}
+
+/// Whether a candidate that is due at the step `due` is to be made at this one. In the middle of a change of the stream none is: it
+/// waits until `rest` steps after what was last seen of one, but no longer than twice as many in all, so that a stream that changes all
+/// the time is judged too.
+fn is_due(step: u64, due: u64, shifted_at: Option<u64>, rest: u64) -> bool {
+    step >= due && (step >= due + 2 * rest || shifted_at.is_none_or(|shifted_at| step >= shifted_at + rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_candidate_waits_until_a_change_of_the_stream_is_over_but_not_for_ever() {
+        assert!(!is_due(199, 200, None, 50) && is_due(200, 200, None, 50));
+        assert!(!is_due(200, 200, Some(190), 50) && !is_due(239, 200, Some(190), 50));
+        assert!(is_due(240, 200, Some(190), 50));
+        // It changes at each step.
+        assert!((200..300).all(|step| !is_due(step, 200, Some(step), 50)));
+        assert!(is_due(300, 200, Some(300), 50));
     }
 }

@@ -1,5 +1,5 @@
-//! What is done with a candidate: it is put off, or judged whole and then mixed with the published weights, and published or not;
-//! the best generation answers again where the published one is found worse.
+//! What is done with a candidate: it is judged whole and then mixed with the published weights, and published or not; the best
+//! generation answers again where the published one is found worse.
 //! Invariant: whatever happens to a candidate is recorded, and what is published was on the disk when it was judged.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,9 +15,6 @@ use crate::ids::Generation;
 use crate::model::text::Tokenizer;
 use crate::model::{Decoders, weights};
 use crate::registry::{Provenance, Published, Registry, RegistryError, Staged, VerdictRecord, Weights};
-
-/// Candidates in a row that are put off because their stream has just changed.
-const PUT_OFF_MAX: usize = 2;
 
 /// A stream and its judge.
 pub(super) struct Court {
@@ -57,7 +54,6 @@ impl Court {
             reason: String::new(),
             seconds: 0.0,
             exam: None,
-            put_off: false,
             fell_back_to: None,
         };
         // What is torn by a panic is thrown away: the staged weights by their drop, the judge below.
@@ -107,17 +103,6 @@ impl Court {
         let registry = Arc::clone(&self.stream.registry);
         let Candidate { provenance, weights } = candidate;
         let published = registry.latest().as_ref().map(incumbent).transpose()?;
-        if let (Some(steps), Some(published)) = (provenance.steps_since_shift, &published)
-            && self.is_put_off(steps)
-        {
-            record.put_off = true;
-            record.reason = format!(
-                "put off: the stream changed {steps} steps ago; until {} steps after it generation {} stays",
-                self.rest_steps(),
-                published.generation
-            );
-            return Ok(None);
-        }
         let best = registry.best().as_ref().map(incumbent).transpose()?;
         let hearing = Hearing {
             trial: self.trial(),
@@ -188,19 +173,6 @@ impl Court {
         let verdicts = self.stream.registry.verdicts();
         let since = verdicts.iter().rev().take_while(|verdict| verdict.generation.is_none());
         1 + since.filter(|verdict| verdict.exam.is_some()).count() as u64
-    }
-
-    /// Whether a candidate is too early after a change of its stream. Never more than [`PUT_OFF_MAX`] in a row are: a stream that
-    /// changes all the time is published too.
-    fn is_put_off(&self, steps_since_shift: u64) -> bool {
-        let verdicts = self.stream.registry.verdicts();
-        let in_a_row = verdicts.iter().rev().take_while(|verdict| verdict.put_off).count();
-        steps_since_shift < self.rest_steps() && in_a_row < PUT_OFF_MAX
-    }
-
-    /// Steps after a change of the stream before which nothing is published.
-    fn rest_steps(&self) -> u64 {
-        self.stream.config.candidate_steps / 2
     }
 }
 

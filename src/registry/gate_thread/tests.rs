@@ -52,17 +52,12 @@ impl Site {
     }
 
     fn put(&self, step: u64, encoder: EncoderSpec, weights: &[u8]) {
-        self.put_after_shift(step, encoder, weights, None);
-    }
-
-    fn put_after_shift(&self, step: u64, encoder: EncoderSpec, weights: &[u8], steps_since_shift: Option<u64>) {
         let provenance = Provenance {
             stream: self.name.clone(),
             step,
             watermark: SampleId(0),
             loss: None,
             encoder,
-            steps_since_shift,
         };
         let weights = Weights {
             student: weights.to_vec(),
@@ -196,7 +191,6 @@ fn a_candidate_of_an_unknown_stream_is_refused() {
         watermark: SampleId(0),
         loss: None,
         encoder: TINY,
-        steps_since_shift: None,
     };
     assert!(!site.gate.slot().put(provenance, Weights::default()));
 }
@@ -209,7 +203,6 @@ fn published(site: &Site, weights: &[u8], best: bool) -> Generation {
         watermark: SampleId(0),
         loss: None,
         encoder: TINY,
-        steps_since_shift: None,
     };
     let weights = Weights {
         student: weights.to_vec(),
@@ -265,28 +258,6 @@ fn of_a_candidate_that_went_too_far_mixtures_with_the_published_model_are_judged
     assert!(share < 1.0, "{share}: {}", verdict.reason);
     let expected = weights::mix(early, &too_far, share).unwrap();
     assert_eq!(site.registry.latest().unwrap().weights().unwrap(), expected);
-}
-
-#[test]
-fn right_after_a_change_of_the_stream_nothing_is_published_but_not_for_ever() {
-    let site = Site::new(|_, _| {});
-    site.put_after_shift(50, TINY, &random(3), Some(0));
-    assert_eq!(site.wait_for(1).published, 1, "there was none before");
-    for (step, judged) in [(200, 2), (300, 3)] {
-        site.put_after_shift(step, TINY, &random(step), Some(99));
-        assert_eq!(site.wait_for(judged).published, 1);
-        let verdict = site.registry.verdicts().pop().unwrap();
-        assert!(verdict.put_off && verdict.exam.is_none(), "{}", verdict.reason);
-        assert!(
-            verdict.reason.contains("the stream changed 99 steps ago"),
-            "{}",
-            verdict.reason
-        );
-    }
-    site.put_after_shift(400, TINY, &random(4), Some(99));
-    assert_eq!(site.wait_for(4).published, 2, "two in a row were put off");
-    site.put_after_shift(800, TINY, &random(5), Some(100));
-    assert_eq!(site.wait_for(5).published, 3, "it was long enough ago");
 }
 
 #[test]

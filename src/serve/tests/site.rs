@@ -232,7 +232,6 @@ impl Site {
             watermark: SampleId(0),
             loss: None,
             encoder: SPEC,
-            steps_since_shift: None,
         };
         let staged = self
             .registry

@@ -125,7 +125,6 @@ impl Stream {
             watermark: SampleId(0),
             loss: None,
             encoder: self.spec,
-            steps_since_shift: None,
         };
         let staged = self
             .registry
