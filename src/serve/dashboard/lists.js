@@ -34,8 +34,9 @@ function drawGenerations(rows, kept) {
   }
 }
 
-function generationRow({ generation, step, at, said, retrieval, serving, aliases = [] }) {
-  const tags = [serving ? 'serving' : null, ...aliases.filter((alias) => alias !== 'latest')].filter(Boolean);
+function generationRow({ generation, step, at, said, retrieval, serving, pinned, withdrawn, aliases = [] }) {
+  const decided = [serving && 'serving', pinned && 'pinned', withdrawn && 'rolled back from'];
+  const tags = [...decided, ...aliases.filter((alias) => alias !== 'latest')].filter(Boolean);
   const name = generation === null
     ? el('span', { class: 'name rejected' }, 'not published')
     : el('span', { class: 'name' }, `Generation ${count(generation)}`, ...tags.map((tag) => el('span', { class: 'tag' }, visible(tag))));
