@@ -225,7 +225,7 @@ impl Daemon {
             .port();
         let config = format!(
             "state_dir = \"{0}/state\"\n[server]\nbind = \"127.0.0.1:{port}\"\n[replay]\ndraws_per_sample = 64.0\ndraws_per_sample_min = 64.0\n\
-             [learning]\nbatch = 16\nwarmup_steps = 10\n[publication]\nfirst_candidate_steps = 5\ncandidate_steps = 20\n[[stream]]\n\
+             [learning]\nbatch = 16\nwarmup_steps = 10\n[publication]\nfirst_candidate_steps = 5\ncandidate_steps = 20\ngenerations_kept = 100\n[[stream]]\n\
              name = \"texts\"\nmodality = \"text\"\ninbox = [\"{0}/in\"]\n",
             folder.display()
         );
