@@ -8,12 +8,12 @@
 //! every other of the sample; there is no dropout, so that a step is a function of its seed.
 
 use tch::nn::Path;
-use tch::{Kind, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 use super::LearnError;
 use super::objective::{Loss, Numerics, Objective, Views};
 use super::pairs::{of_pictures, unit, weighted_mean};
-use super::show::HiddenWords;
+use super::show::{HiddenWords, NOTHING};
 use super::simclr::nt_xent;
 use crate::config::ObjectiveKind;
 use crate::model::bert::{MaskedHead, NextHead, mean_pooled};
@@ -132,12 +132,10 @@ pub(super) fn guesses(bert: &Bert, head: &MaskedHead, states: &Tensor, hidden: &
 
 /// The mean negative log-likelihood of each row's hidden tokens, nats; 0 where none is hidden. `logits`: [M, V]; returns `[N]`.
 pub(super) fn row_nll(logits: &Tensor, hidden: &HiddenWords, rows: i64) -> Tensor {
-    let each =
-        logits
-            .to_kind(Kind::Float)
-            .cross_entropy_loss(&hidden.was, None::<Tensor>, tch::Reduction::None, -100, 0.0); //                                                                         [M]
+    let (logits, none) = (logits.to_kind(Kind::Float), None::<Tensor>);
+    let each = logits.cross_entropy_loss(&hidden.was, none, Reduction::None, NOTHING, 0.0); // [M]
     let zeros = || Tensor::zeros([rows], (Kind::Float, logits.device()));
-    let counts = zeros().index_add(0, &hidden.rows, &each.ones_like());
+    let counts = zeros().index_add(0, &hidden.rows, &hidden.was.not_equal(NOTHING).to_kind(Kind::Float));
     zeros().index_add(0, &hidden.rows, &each) / counts.clamp_min(1.0)
 }
 
@@ -148,16 +146,16 @@ mod tests {
 
     fn hidden() -> HiddenWords {
         HiddenWords {
-            places: Tensor::from_slice(&[1i64, 2, 5]),
-            was: Tensor::from_slice(&[3i64, 0, 1]),
-            rows: Tensor::from_slice(&[0i64, 0, 2]),
+            places: Tensor::from_slice(&[1i64, 2, 5, 0]),
+            was: Tensor::from_slice(&[3i64, 0, 1, NOTHING]),
+            rows: Tensor::from_slice(&[0i64, 0, 2, 0]),
             follows: None,
         }
     }
 
     #[test]
     fn what_is_known_costs_nothing_and_a_guess_among_four_the_logarithm_of_four() {
-        let sure = Tensor::zeros([3, 4], (Kind::Float, Device::Cpu));
+        let sure = Tensor::zeros([4, 4], (Kind::Float, Device::Cpu));
         for (row, token) in [(0, 3), (1, 0), (2, 1)] {
             let _ = sure.get(row).get(token).fill_(50.0);
         }

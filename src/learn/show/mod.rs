@@ -22,6 +22,7 @@ use pictures::Home;
 pub use pictures::Pixels;
 use series::Series;
 pub use series::{HiddenPatches, PatchRows};
+pub(super) use texts::NOTHING;
 use texts::Texts;
 pub use texts::{HiddenWords, Rows};
 use transitions::Transitions;

@@ -33,6 +33,9 @@ const CUT_MIN: usize = 32;
 /// Lengths are rounded up to a multiple of this.
 const LENGTH_STEP: usize = 8;
 
+/// In place of the token that was hidden: nothing was, and nothing is expected.
+pub(in crate::learn) const NOTHING: i64 = -100;
+
 /// How texts are shown.
 #[derive(Clone)]
 pub(in crate::learn) struct Texts {
@@ -51,11 +54,13 @@ pub struct Rows {
     follows: Vec<bool>,
 }
 
-/// What is hidden in rows of tokens, on the device.
+/// What is hidden in rows of tokens, on the device. M is rounded up to one of few numbers, so that what is computed of it has one of
+/// few shapes: libraries keep code and buffers for each, and memory grew with every step (docs/BENCHMARKS.md). What fills it up is the
+/// first token of the first row, as `NOTHING`.
 pub struct HiddenWords {
     /// `[M]`, whole numbers: the place of each hidden token in the rows, one after the other.
     pub places: Tensor,
-    /// `[M]`, whole numbers: the token that it was.
+    /// `[M]`, whole numbers: the token that it was, or `NOTHING`.
     pub was: Tensor,
     /// `[M]`, whole numbers: its row.
     pub rows: Tensor,
@@ -207,15 +212,16 @@ impl Rows {
     /// As tensors on the device.
     pub(super) fn input(&self, device: Device) -> Result<(Input, HiddenWords), LearnError> {
         let columns = self.padded.columns as i64;
-        let of = |number: fn(&(u32, u32, u32), i64) -> i64| -> Result<Tensor, LearnError> {
-            let numbers: Vec<i64> = self.hidden.iter().map(|hidden| number(hidden, columns)).collect();
+        let of = |filling: i64, number: fn(&(u32, u32, u32), i64) -> i64| -> Result<Tensor, LearnError> {
+            let mut numbers: Vec<i64> = self.hidden.iter().map(|hidden| number(hidden, columns)).collect();
+            numbers.resize(rounded_up(numbers.len()), filling);
             Ok(Tensor::from_slice(&numbers).f_to_device(device)?)
         };
         let follows: Vec<i64> = self.follows.iter().map(|follows| i64::from(*follows)).collect();
         let hidden = HiddenWords {
-            places: of(|(row, at, _), columns| i64::from(*row) * columns + i64::from(*at))?,
-            was: of(|(_, _, was), _| i64::from(*was))?,
-            rows: of(|(row, ..), _| i64::from(*row))?,
+            places: of(0, |(row, at, _), columns| i64::from(*row) * columns + i64::from(*at))?,
+            was: of(NOTHING, |(_, _, was), _| i64::from(*was))?,
+            rows: of(0, |(row, ..), _| i64::from(*row))?,
             follows: match follows.is_empty() {
                 true => None,
                 false => Some(Tensor::from_slice(&follows).f_to_device(device)?),
@@ -223,6 +229,12 @@ impl Rows {
         };
         Ok((Input::of_rows(&self.padded, device)?, hidden))
     }
+}
+
+/// The next number of which there are eight between a power of two and the next: at most an eighth more.
+fn rounded_up(count: usize) -> usize {
+    let step = (count.next_power_of_two() / 16).max(1);
+    count.next_multiple_of(step)
 }
 
 fn said(content: &Content) -> Result<&str, ShowError> {
@@ -246,6 +258,8 @@ pub(super) fn thumbnail(content: &Content) -> Thumbnail {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::model::bert;
     use crate::sample::Passage;
@@ -323,6 +337,28 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn hidden_words_come_in_few_numbers_and_what_fills_them_up_is_nothing() {
+        let numbers: BTreeSet<usize> = (1024..=2048).map(rounded_up).collect();
+        assert_eq!(numbers.len(), 9);
+        assert!((0..5000).all(|n| (n..=n + n / 8).contains(&rounded_up(n))));
+
+        let rows = texts(ObjectiveKind::Mlm).pairs(&[long()], 1, 2).unwrap();
+        let (_, hidden) = rows.input(Device::Cpu).unwrap();
+        let was = Vec::<i64>::try_from(&hidden.was).unwrap();
+        let (told, filling) = was.split_at(rows.hidden.len());
+        assert!(
+            told.iter()
+                .zip(&rows.hidden)
+                .all(|(was, hidden)| *was == i64::from(hidden.2))
+        );
+        assert!(filling.iter().all(|was| *was == NOTHING));
+        assert_eq!(
+            [&hidden.places, &hidden.rows].map(Tensor::size),
+            [[was.len() as i64]; 2]
+        );
     }
 
     #[test]
