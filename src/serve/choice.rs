@@ -278,9 +278,17 @@ fn nothing_yet(state: &AppState, name: &StreamName) -> Problem {
         return Problem::new(Kind::NotReady, format!("the stream {name} is starting")).retry_after(1);
     };
     let left = stream.first_candidate_steps.saturating_sub(stream.step) as f64;
+    let so_far = match &stream.verdict {
+        _ if stream.step < stream.first_candidate_steps => format!(
+            "has done {} of the {} steps before the first is judged",
+            stream.step, stream.first_candidate_steps
+        ),
+        Some(verdict) => format!("its last candidate was not published: {verdict}"),
+        None => "its first candidate is about to be judged".to_owned(),
+    };
     let detail = format!(
-        "the stream {name} has published no model yet: it is {}, has {} samples and has done {} of the {} steps before the first is judged",
-        stream.state, stream.samples, stream.step, stream.first_candidate_steps
+        "the stream {name} has published no model yet: it is {}, has {} samples, and {so_far}",
+        stream.state, stream.samples
     );
     let seconds = if stream.steps_per_s > 0.0 {
         left / stream.steps_per_s
