@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Prints a Python that has timm, for the tests that load published models as users do.
+# Prints a Python that has timm, sentence-transformers, openai and the like, for the tests that load published models and ask the
+# daemon as users do.
 #
-#   scripts/python-env.sh                             make one in the user's cache folder (about 3 GB, once per user)
+#   scripts/python-env.sh                             make one in the user's cache folder (about 5.5 GB, once per user)
 #   CURIOD_TEST_PYTHON=python3 scripts/python-env.sh  use that one
 #
 # The packages are pinned in scripts/python-env.txt. An environment counts only once its stamp says that all of
@@ -29,8 +30,8 @@ if ! installed; then
     fail "python3 can make no virtual environment with pip" "install it, for example: apt-get install python3-venv"
   lock_cache
   if ! installed; then
-    need_free_mib 9000 "$cache" "a Python environment with PyTorch"
-    echo "python: installing torch and timm (about 3 GB, once per user) ..." >&2
+    need_free_mib 10000 "$cache" "a Python environment with PyTorch"
+    echo "python: installing torch, timm, clients (about 5.5 GB, once per user) ..." >&2
     rm -rf "$home"
     python3 -m venv "$home" >&2
     "$home/bin/python" -m pip install --quiet --disable-pip-version-check --no-cache-dir --only-binary=:all: -r "$pins" >&2 ||

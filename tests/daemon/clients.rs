@@ -1,36 +1,21 @@
-//! Clients of other servers, as their users have them: they are given the vectors that the native API gives.
+//! Clients of other servers, as their users have them: they are given the vectors that the native API gives. And tools that
+//! hold an API against its own description.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::harness::{Site, picture};
+use crate::python::python;
+use crate::security::{add_to_server, new_key};
 
 /// Below this cosine two vectors are not the same vector.
 const COSINE_MIN: f64 = 0.99999;
 
-/// The Python that CURIOD_TEST_PYTHON names, which must then be one, else the system's. None, after saying why, when there is
-/// none.
-fn python() -> Option<PathBuf> {
-    let named = std::env::var_os("CURIOD_TEST_PYTHON").map(PathBuf::from);
-    let python = named.clone().unwrap_or_else(|| PathBuf::from("python3"));
-    if Command::new(&python)
-        .arg("--version")
-        .output()
-        .is_ok_and(|output| output.status.success())
-    {
-        return Some(python);
-    }
-    assert!(named.is_none(), "CURIOD_TEST_PYTHON will not do");
-    eprintln!("skipped: there is no python3");
-    None
-}
-
 /// Asks by every client that is installed, and fails where one was given other vectors than these.
 fn ask_by_all(site: &Site, question: &Value, expected: &[Vec<f64>]) {
-    let Some(python) = python() else { return };
+    let Some(python) = python("json") else { return };
     let mut asking = Command::new(python)
         .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/clients.py"))
         .env("NO_PROXY", "127.0.0.1")
@@ -130,5 +115,77 @@ fn other_servers_clients_are_given_the_vectors_of_pictures() {
     let expected = native(&site, &format!("pictures@{generation}"), &items);
     let question = json!({ "url": site.url(), "stream": "pictures", "generation": generation, "pictures": files });
     ask_by_all(&site, &question, &expected);
+    assert_eq!(site.stop(), Some(0));
+}
+
+/// What schemathesis looks at: that nothing is answered but what `/openapi.json` tells of, and no error of the server's own.
+const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,response_schema_conformance";
+
+#[test]
+fn schemathesis_finds_no_answer_that_openapi_does_not_tell_of() {
+    let Some(python) = python("schemathesis") else { return };
+    let mut site = Site::of_texts();
+    let row = |number: u32| format!("{{\"text\": \"The cat number {number} went home before the rain came.\"}}\n");
+    site.drop_file("rows.jsonl", (0..60).map(row).collect::<String>().as_bytes());
+    site.start();
+    site.wait_until("generation", 1);
+    assert_eq!(site.stop(), Some(0));
+
+    // With a key that opens everything, so that everything is asked.
+    let key = new_key(&site, "all", "admin");
+    add_to_server(&site, "keys_file = \"keys\"");
+    site.start();
+    let embeds = |site: &Site| {
+        let embedded = site.admin(&["embed", "--text", "The cat."]);
+        embedded.status.success().then_some(())
+    };
+    site.wait_for("the generation to answer again", embeds);
+    let parameters =
+        "[parameters]\nstream = \"texts\"\nmodel = \"texts\"\ngeneration = 1\nversion = \"1\"\n\"path.id\" = 5\n";
+    std::fs::write(site.path("schemathesis.toml"), parameters).unwrap();
+    let key = std::fs::read_to_string(key).unwrap();
+    let output = Command::new(python)
+        .current_dir(site.path("."))
+        .args(["-m", "schemathesis.cli", "run", "--no-color", "--seed", "1"])
+        .args(["--max-examples", "20", "--request-timeout", "60", "--checks", CHECKS])
+        // They are streams of events, which do not end.
+        .args(["--exclude-path-regex", "alerts|events"])
+        .args(["--header", &format!("Authorization: Bearer {}", key.trim())])
+        .arg(format!("{}/openapi.json", site.url()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", site.log());
+    assert!(said.contains(" passed"), "{said}");
+    site.wait_for("the daemon to answer as before", embeds);
+    assert!(!site.log().contains("panicked"), "{}", site.log());
+    assert_eq!(site.stop(), Some(0));
+}
+
+#[test]
+fn promtool_finds_nothing_to_say_of_the_metrics() {
+    if Command::new("promtool").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no promtool (Debian: apt-get install prometheus)");
+        return;
+    }
+    let mut site = Site::new();
+    site.drop_pictures(0..20);
+    site.drop_file("broken \"name\\.png", b"no picture");
+    site.start();
+    site.wait_until("generation", 1);
+    let metrics = site.get("/metrics").unwrap();
+    let metrics = metrics.as_str().unwrap();
+    assert!(metrics.contains("curiod_"), "{metrics}");
+    let mut checking = Command::new("promtool")
+        .args(["check", "metrics", "--extended"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    checking.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = checking.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
     assert_eq!(site.stop(), Some(0));
 }

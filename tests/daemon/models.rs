@@ -8,36 +8,10 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::{Site, files_below, picture};
+use crate::python::python;
 
 /// Below this cosine two vectors of one sample are not the same vector.
 const COSINE_MIN: f64 = 0.9999;
-
-/// A Python with these packages: the one that CURIOD_TEST_PYTHON names, else the one that the script makes in the user's cache
-/// folder. None, after saying why, where it lacks one.
-fn python(packages: &str) -> Option<PathBuf> {
-    let named = std::env::var_os("CURIOD_TEST_PYTHON").map(PathBuf::from);
-    let python = named.or_else(|| {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/python-env.sh");
-        let made = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
-        let path = String::from_utf8(made.stdout).unwrap();
-        made.status.success().then(|| PathBuf::from(path.trim()))
-    });
-    let Some(python) = python else {
-        eprintln!("skipped: no Python is to be had; scripts/python-env.sh says why");
-        return None;
-    };
-    let tried = Command::new(&python)
-        .args(["-c", &format!("import {packages}")])
-        .output();
-    if tried.is_ok_and(|tried| tried.status.success()) {
-        return Some(python);
-    }
-    eprintln!(
-        "skipped: {} lacks one of {packages}; CURIOD_TEST_PYTHON names another",
-        python.display()
-    );
-    None
-}
 
 /// The program that docs/MODELS.md shows.
 fn program() -> String {

@@ -1,5 +1,7 @@
-//! Published models in Python: timm, with no code of ours, gives the vectors that the daemon gives.
+//! Published models in Python: timm, sentence-transformers and transformers, with no code of ours, give the vectors that the
+//! daemon gives.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,19 +15,30 @@ const COSINE_MIN: f64 = 0.9999;
 /// it): seen down to 0.99989 at 32 x 32, where a level weighs most.
 const COSINE_MIN_JPEG: f64 = 0.9998;
 
-/// A Python with timm: the one that CURIOD_TEST_PYTHON names, which must then do, else one that the script makes in the
-/// user's cache folder. None, after saying why, when there is none to be had.
-fn python() -> Option<PathBuf> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/python-env.sh");
-    let output = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
-    if output.status.success() {
-        return Some(PathBuf::from(String::from_utf8(output.stdout).unwrap().trim()));
+/// A Python with these packages: the one that CURIOD_TEST_PYTHON names, else one that the script makes in the user's cache
+/// folder. None, after saying why, where there is none to be had or it lacks one of them.
+pub(crate) fn python(packages: &str) -> Option<PathBuf> {
+    let named = std::env::var_os("CURIOD_TEST_PYTHON").map(PathBuf::from);
+    let python = named.or_else(|| {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/python-env.sh");
+        let made = Command::new(script).stderr(Stdio::inherit()).output().unwrap();
+        let path = String::from_utf8(made.stdout).unwrap();
+        made.status.success().then(|| PathBuf::from(path.trim()))
+    });
+    let Some(python) = python else {
+        eprintln!("skipped: no Python is to be had; scripts/python-env.sh says why");
+        return None;
+    };
+    let tried = Command::new(&python)
+        .args(["-c", &format!("import {packages}")])
+        .output();
+    if tried.is_ok_and(|tried| tried.status.success()) {
+        return Some(python);
     }
-    assert!(
-        std::env::var_os("CURIOD_TEST_PYTHON").is_none(),
-        "CURIOD_TEST_PYTHON will not do"
+    eprintln!(
+        "skipped: {} lacks one of {packages}; CURIOD_TEST_PYTHON names another",
+        python.display()
     );
-    eprintln!("skipped: no Python with timm is to be had; scripts/python-env.sh says why");
     None
 }
 
@@ -102,7 +115,9 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 
 #[test]
 fn timm_gives_the_vectors_that_the_daemon_gives() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("PIL, safetensors, timm") else {
+        return;
+    };
     let mut site = Site::new();
     site.drop_pictures(0..60);
     site.start();
@@ -132,4 +147,46 @@ fn timm_gives_the_vectors_that_the_daemon_gives() {
         }
     }
     assert!(apart.is_empty(), "these differ: {apart:?}");
+}
+
+#[test]
+fn sentence_transformers_and_transformers_give_the_vectors_that_the_daemon_gives() {
+    let Some(python) = python("sentence_transformers, transformers") else {
+        return;
+    };
+    let mut site = Site::of_texts();
+    let row =
+        |number: u32| format!("{{\"text\": \"The cat number {number} went to the barn before the rain came.\"}}\n");
+    site.drop_file("rows.jsonl", (0..60).map(row).collect::<String>().as_bytes());
+    site.start();
+    site.wait_until("generation", 1);
+    let long = "The barn stood by the river. ".repeat(40);
+    let texts = [
+        "The cat went to the barn.",
+        "Un été à Paris, 夏天 \u{1f600}",
+        "  rain\train\nrain ",
+        &long,
+    ];
+    let embedded = site.json(&[&["embed", "--text"], &texts[..]].concat()).unwrap();
+    assert_eq!(site.stop(), Some(0));
+    let generation = embedded["generation"].as_u64().unwrap();
+    let model = site.path(&format!("state/registry/texts/{generation:06}"));
+    let output = Command::new(python)
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/sentence_parity.py"))
+        .arg(model)
+        .args(texts)
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let theirs: BTreeMap<String, Vec<Vec<f64>>> = serde_json::from_slice(&output.stdout).unwrap();
+    let ours: Vec<Vec<f64>> = serde_json::from_value(embedded["embeddings"].clone()).unwrap();
+    assert_eq!((theirs.len(), ours.len()), (2, texts.len()));
+    for (library, vectors) in &theirs {
+        assert_eq!(vectors.len(), texts.len(), "{library}");
+        for ((text, ours), theirs) in texts.iter().zip(&ours).zip(vectors) {
+            let cosine = cosine(ours, theirs);
+            assert!(cosine > COSINE_MIN, "{library}, {text:?}: {cosine}");
+        }
+    }
 }

@@ -20,14 +20,14 @@ fn site_with(server: &str) -> Site {
     site
 }
 
-fn add_to_server(site: &Site, lines: &str) {
+pub(crate) fn add_to_server(site: &Site, lines: &str) {
     let file = site.path("curiod.toml");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(file, text.replacen("[ingest]", &format!("{lines}\n[ingest]"), 1)).unwrap();
 }
 
 /// Makes a key by command; gives the file that holds it for clients.
-fn new_key(site: &Site, name: &str, scopes: &str) -> PathBuf {
+pub(crate) fn new_key(site: &Site, name: &str, scopes: &str) -> PathBuf {
     let output = curiod()
         .args(["keys", "new", "--name", name, "--scope", scopes, "--file"])
         .arg(site.path("keys"))
