@@ -13,18 +13,18 @@
     reason = "a bench that can not go on stops where it is"
 )]
 
+mod service;
+
 use std::collections::HashMap;
-use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use service::{Connection, Daemon, document};
 
 const TEXTS: usize = 24;
 const DOCUMENTS: usize = 400;
@@ -39,8 +39,8 @@ fn main() {
         at.and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(default)
     };
     let (minutes, clients) = (number_of("--minutes", 5.0), number_of("--clients", 32.0) as usize);
-    let daemon = Daemon::start();
-    let references = Arc::new(daemon.references());
+    let daemon = daemon();
+    let references = Arc::new(references(&daemon));
     println!("{clients} clients, each asking for the vector of one text and for its neighbours, in turns");
     let still = load(&daemon, clients, Duration::from_secs(60), None, &references);
     still.tell("without flips");
@@ -133,7 +133,7 @@ fn load(
         std::thread::sleep(flip_every.unwrap_or(time).min(time));
         if flip_every.is_some() {
             flips += 1;
-            daemon.pin(references.generations[flips % 2]);
+            pin(daemon, references.generations[flips % 2]);
         }
     }
     over.store(true, Ordering::Relaxed);
@@ -204,185 +204,64 @@ struct Reference {
     vectors: Vec<Vec<f64>>,
 }
 
-struct Daemon {
-    child: Child,
-    port: u16,
-    folder: PathBuf,
+/// A daemon of texts that has published two generations and keeps them.
+fn daemon() -> Daemon {
+    let config = "[replay]\ndraws_per_sample = 64.0\ndraws_per_sample_min = 64.0\n[learning]\nbatch = 16\nwarmup_steps = 10\n\
+                  [publication]\nfirst_candidate_steps = 5\ncandidate_steps = 20\ngenerations_kept = 100\n";
+    let daemon = Daemon::start(config, DOCUMENTS);
+    daemon.wait("two generations", |stream| stream["generation"].as_u64() >= Some(2));
+    daemon
 }
 
-impl Daemon {
-    fn start() -> Self {
-        let folder = std::env::temp_dir().join(format!("curiod-flips-{}", std::process::id()));
-        fs::create_dir_all(folder.join("in")).expect("a temporary folder can be made");
-        let lines: String = (0..DOCUMENTS)
-            .map(|number| format!("{}\n", json!({ "text": document(number) })))
-            .collect();
-        fs::write(folder.join("in/texts.jsonl"), lines).unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let config = format!(
-            "state_dir = \"{0}/state\"\n[server]\nbind = \"127.0.0.1:{port}\"\n[replay]\ndraws_per_sample = 64.0\ndraws_per_sample_min = 64.0\n\
-             [learning]\nbatch = 16\nwarmup_steps = 10\n[publication]\nfirst_candidate_steps = 5\ncandidate_steps = 20\ngenerations_kept = 100\n[[stream]]\n\
-             name = \"texts\"\nmodality = \"text\"\ninbox = [\"{0}/in\"]\n",
-            folder.display()
-        );
-        fs::write(folder.join("curiod.toml"), config).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_curiod"))
-            .args(["run", "--config"])
-            .arg(folder.join("curiod.toml"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::from(fs::File::create(folder.join("log")).unwrap()))
-            .spawn()
-            .expect("the daemon starts");
-        let daemon = Self { child, port, folder };
-        daemon.wait("two generations", |models| models.len() >= 2);
-        daemon
-    }
-
-    fn wait(&self, what: &str, done: impl Fn(&[Value]) -> bool) {
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(900) {
-            if let Ok((200, answer)) = self.get("/api/v1/models/texts")
-                && done(answer["models"].as_array().map_or(&[][..], Vec::as_slice))
-            {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        panic!("waited a quarter of an hour for {what}; see {}", self.folder.display());
-    }
-
-    fn get(&self, path: &str) -> std::io::Result<(u16, Value)> {
-        Connection::try_open(self.port)?.exchange("GET", path, "")
-    }
-
-    /// Pins a generation: over the socket, which alone takes it where there are no keys.
-    fn pin(&self, generation: u64) {
-        let mut socket = UnixStream::connect(self.folder.join("state/curiod.sock")).expect("the admin socket is there");
-        let body = json!({ "generation": generation }).to_string();
-        let head = format!(
-            "POST /api/v1/models/texts/pin HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+/// Pins a generation: over the socket, which alone takes it where there are no keys.
+fn pin(daemon: &Daemon, generation: u64) {
+    let mut socket = UnixStream::connect(daemon.folder.join("state/curiod.sock")).expect("the admin socket is there");
+    let body = json!({ "generation": generation }).to_string();
+    let head = format!(
+        "POST /api/v1/models/texts/pin HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n",
-            body.len()
-        );
-        socket.write_all((head + &body).as_bytes()).unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    }
+        body.len()
+    );
+    socket.write_all((head + &body).as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
 
-    /// Pins each of the two newest generations, and asks it about every text.
-    fn references(&self) -> References {
-        let (_, models) = self.get("/api/v1/models/texts").unwrap();
-        let models = models["models"].as_array().unwrap();
-        let newest: Vec<u64> = models
-            .iter()
-            .rev()
-            .take(2)
-            .filter_map(|model| model["generation"].as_u64())
-            .collect();
-        let texts: Vec<String> = (0..TEXTS).map(document).collect();
-        let mut of = HashMap::new();
-        for &generation in &newest {
-            self.pin(generation);
-            self.wait("the pinned generation to answer", |models| {
-                let answering = |model: &Value| model["generation"] == generation && model["serving"] == true;
-                models.iter().any(answering)
-            });
-            let mut connection = Connection::open(self.port);
-            let asked = json!({ "texts": texts }).to_string();
-            let (status, answer) = connection.exchange("POST", "/api/v1/embed", &asked).unwrap();
-            assert!(status == 200 && answer["generation"] == generation, "{answer}");
-            let reference = Reference {
-                space: answer["space"].as_str().unwrap().to_owned(),
-                vectors: answer["embeddings"].as_array().unwrap().iter().map(numbers).collect(),
-            };
-            of.insert(generation, reference);
-        }
-        References {
-            texts,
-            generations: [newest[0], newest[1]],
-            of,
-        }
+/// Pins each of the two newest generations, and asks it about every text.
+fn references(daemon: &Daemon) -> References {
+    let (_, models) = daemon.get("/api/v1/models/texts").unwrap();
+    let models = models["models"].as_array().unwrap();
+    let newest: Vec<u64> = models
+        .iter()
+        .rev()
+        .take(2)
+        .filter_map(|model| model["generation"].as_u64())
+        .collect();
+    let texts: Vec<String> = (0..TEXTS).map(text).collect();
+    let mut of = HashMap::new();
+    for &generation in &newest {
+        pin(daemon, generation);
+        daemon.wait("the pinned generation to answer", |stream| {
+            stream["generation"] == generation
+        });
+        let mut connection = Connection::open(daemon.port);
+        let asked = json!({ "texts": texts }).to_string();
+        let (status, answer) = connection.exchange("POST", "/api/v1/embed", &asked).unwrap();
+        assert!(status == 200 && answer["generation"] == generation, "{answer}");
+        let reference = Reference {
+            space: answer["space"].as_str().unwrap().to_owned(),
+            vectors: answer["embeddings"].as_array().unwrap().iter().map(numbers).collect(),
+        };
+        of.insert(generation, reference);
+    }
+    References {
+        texts,
+        generations: [newest[0], newest[1]],
+        of,
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if !std::thread::panicking() {
-            let _ = fs::remove_dir_all(&self.folder);
-        }
-    }
-}
-
-/// A text of its own for each number.
-fn document(number: usize) -> String {
-    const WORDS: [&str; 16] = [
-        "river", "engine", "quiet", "market", "signal", "copper", "window", "harvest", "ladder", "velvet", "orbit",
-        "pepper", "anchor", "meadow", "ticket", "lantern",
-    ];
-    let mut seed = number as u64 + 1;
-    let words = (0..14).map(|_| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        WORDS[(seed >> 33) as usize % WORDS.len()]
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
-/// A connection that is kept.
-struct Connection {
-    reader: BufReader<TcpStream>,
-}
-
-impl Connection {
-    fn open(port: u16) -> Self {
-        Self::try_open(port).expect("the daemon listens")
-    }
-
-    fn try_open(port: u16) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        Ok(Self {
-            reader: BufReader::new(stream),
-        })
-    }
-
-    fn exchange(&mut self, method: &str, path: &str, body: &str) -> std::io::Result<(u16, Value)> {
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        self.reader.get_mut().write_all((head + body).as_bytes())?;
-        let odd = |what: &str| std::io::Error::other(what.to_owned());
-        let mut line = String::new();
-        self.reader.read_line(&mut line)?;
-        let status = line
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .ok_or_else(|| odd("no status"))?;
-        let mut length = 0;
-        loop {
-            line.clear();
-            self.reader.read_line(&mut line)?;
-            match line.trim_end().split_once(": ") {
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                    length = value.parse().map_err(|_| odd("no length"))?;
-                }
-                Some(_) => {}
-                None => break,
-            }
-        }
-        let mut bytes = vec![0; length];
-        self.reader.read_exact(&mut bytes)?;
-        Ok((status, serde_json::from_slice(&bytes)?))
-    }
+fn text(number: usize) -> String {
+    document(number, 14)
 }

@@ -102,6 +102,8 @@ pub struct ThreadConfig {
     pub learn: usize,
     /// Threads of one serving operation. 0: 1.
     pub serve: usize,
+    /// Passes for queries that run at once on the CPU, each with the network once more in memory. 0: all cores, 1 to 2.
+    pub lanes: usize,
 }
 
 impl ThreadConfig {
@@ -123,6 +125,11 @@ impl ThreadConfig {
     /// Threads of one serving operation.
     pub fn serve(&self) -> usize {
         chosen(self.serve, 1, 1)
+    }
+
+    /// Passes for queries that run at once on the CPU.
+    pub fn lanes(&self) -> usize {
+        chosen(self.lanes, cores(), 2)
     }
 }
 

@@ -41,6 +41,7 @@ impl Config {
             ("threads.augment", threads.augment),
             ("threads.learn", threads.learn),
             ("threads.serve", threads.serve),
+            ("threads.lanes", threads.lanes),
         ] {
             within(key, value as f64, 0.0, 1024.0)?;
         }

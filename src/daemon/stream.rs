@@ -135,6 +135,12 @@ impl Stream {
             clock: Arc::clone(&common.clock),
             device: common.device,
             threads: common.threads.serve(),
+            // A GPU does one pass after the other.
+            lanes: if common.device.is_cuda() {
+                1
+            } else {
+                common.threads.lanes()
+            },
             bf16: common.serve_bf16,
             exact_rows_max: common.exact_search_samples_max,
             on_serving: {

@@ -60,13 +60,15 @@ pub struct GateCounters {
     pub judging: bool,
 }
 
-/// Called on the gate's thread with each verdict, and with the generation that the candidate became, if it did.
+/// Called with each verdict, and with the generation that the candidate became, if it did: on a thread of its own, which has the
+/// daemon's priority, for a thread that a listener starts inherits it.
 pub type OnVerdict = Arc<dyn Fn(&StreamName, &VerdictRecord, Option<&Published>) + Send + Sync>;
 
-/// The running thread.
+/// The running threads.
 pub struct GateThread {
     mailbox: Arc<Mailbox>,
-    thread: Option<JoinHandle<()>>,
+    /// The one that judges, and the one that tells.
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// Where learners put candidates: a cheap handle.
@@ -121,7 +123,13 @@ impl GateThread {
             (stream.name.clone(), Court { stream, gate, clock })
         });
         let mut courts: BTreeMap<_, _> = courts.collect();
-        let thread = std::thread::Builder::new().name("gate".to_owned()).spawn({
+        let (verdicts, told) = crossbeam_channel::unbounded::<(StreamName, Outcome, VerdictRecord)>();
+        let telling = std::thread::Builder::new().name("verdicts".to_owned()).spawn(move || {
+            for (name, outcome, record) in told {
+                announce(&on_verdict, &name, &outcome, &record);
+            }
+        })?;
+        let judging = std::thread::Builder::new().name("gate".to_owned()).spawn({
             let mailbox = Arc::clone(&mailbox);
             move || {
                 yield_to_others();
@@ -129,13 +137,14 @@ impl GateThread {
                     let Some(court) = courts.get_mut(&name) else { continue };
                     let (outcome, record) = court.hear(candidate);
                     mailbox.count(&name, &outcome);
-                    announce(&on_verdict, &name, &outcome, &record);
+                    // Whoever tells outlives this thread.
+                    let _ = verdicts.send((name, outcome, record));
                 }
             }
         })?;
         Ok(Self {
             mailbox,
-            thread: Some(thread),
+            threads: vec![judging, telling],
         })
     }
 
@@ -150,7 +159,7 @@ impl GateThread {
         slots.get(stream).map(|slot| slot.counters).unwrap_or_default()
     }
 
-    /// Breaks off the exam that is being held and ends the thread. The learner's checkpoint keeps the weights.
+    /// Breaks off the exam that is being held and ends the threads. The learner's checkpoint keeps the weights.
     pub fn stop(mut self) {
         self.join();
     }
@@ -159,13 +168,13 @@ impl GateThread {
         self.mailbox.stop.store(true, Ordering::Relaxed);
         drop(self.mailbox.slots.lock()); // Whoever is about to wait has seen the flag or will be woken.
         self.mailbox.filled.notify_all();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            error!(
-                hint = "please report it with this log; restart the daemon",
-                "the gate had died; candidates were no longer judged"
-            );
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                error!(
+                    hint = "please report it with this log; restart the daemon",
+                    "the gate had died; candidates were no longer judged"
+                );
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The encoder of one generation: one OS thread owns the network, answers queries in batches and keeps its index level
-//! with the replay buffer.
-//! Invariants: the thread ends when nobody holds its [`Encoder`]; a query goes before index work; a query whose caller
+//! The encoder of one generation: lanes, each an OS thread that owns a network of its own, answer queries in batches; the first
+//! keeps the index level with the replay buffer.
+//! Invariants: the threads end when nobody holds their [`Encoder`]; a query goes before index work; a query whose caller
 //! has gone costs nothing; a failure is named, answered, and followed by a fresh start from the published bytes.
 
 use std::any::Any;
@@ -61,7 +61,7 @@ pub enum WorkError {
     Replay(#[from] crate::replay::ReplayError),
 }
 
-/// The handle of an encoder's thread; the thread ends with the last of its holders.
+/// The handle of an encoder's threads; they end with the last of its holders.
 pub struct Encoder {
     jobs: Sender<Work>,
     failure: Arc<Mutex<Option<String>>>,
@@ -69,12 +69,17 @@ pub struct Encoder {
     tokenizer: OnceLock<Option<Tokenizer>>,
 }
 
-/// What an encoder's thread is made of.
+/// Opens the network from the published bytes; asked by each lane, and again after a failure.
+pub(super) type Open = dyn Fn() -> Result<Embedder, WorkError> + Send + Sync;
+
+/// What an encoder's threads are made of.
 pub struct EncoderSetup {
-    /// The thread's name.
+    /// The threads' name.
     pub name: String,
-    /// Opens the network from the published bytes; asked again after a failure.
-    pub open: Box<dyn Fn() -> Result<Embedder, WorkError> + Send>,
+    /// How each comes by its network.
+    pub open: Arc<Open>,
+    /// Passes that run at once: threads, each with a network of its own. At least one.
+    pub lanes: usize,
     /// Numbers that the network is shown of one sample: pixels, or tokens.
     pub input_len: usize,
     /// Threads of one operation.
@@ -99,7 +104,7 @@ impl From<Vec<Content>> for Inputs {
     }
 }
 
-/// What waits for the thread.
+/// What waits for a thread.
 enum Work {
     /// Samples for their embeddings.
     Embed(Job),
@@ -118,33 +123,34 @@ struct Job {
 }
 
 impl Encoder {
-    /// Starts the thread.
-    pub fn start(setup: EncoderSetup) -> std::io::Result<(Self, JoinHandle<()>)> {
+    /// Starts the threads.
+    pub fn start(setup: EncoderSetup) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         let (jobs, received) = bounded(ENCODE_QUEUE_MAX);
         let failure = Arc::new(Mutex::new(None));
         let numbers = setup.input_len.max(1);
-        let mut worker = Worker {
-            name: setup.name.clone(),
-            open: setup.open,
-            threads: setup.threads,
-            pass: (ENCODE_PASS_PIXELS_MAX / numbers).clamp(1, 64),
-            jobs: received,
-            follower: setup.follower,
-            on_covered: Some(setup.on_covered),
-            failure: Arc::clone(&failure),
+        let mut followed = Some((setup.follower, setup.on_covered));
+        let lane = |_| {
+            let (follower, on_covered) = followed.take().unzip();
+            let mut worker = Worker {
+                name: setup.name.clone(),
+                open: Arc::clone(&setup.open),
+                threads: setup.threads,
+                pass: (ENCODE_PASS_PIXELS_MAX / numbers).clamp(1, 64),
+                jobs: received.clone(),
+                follower: follower.flatten(),
+                on_covered,
+                failure: Arc::clone(&failure),
+            };
+            let thread = std::thread::Builder::new().name(setup.name.clone());
+            thread.spawn(move || worker.run())
         };
-        let thread = std::thread::Builder::new()
-            .name(setup.name)
-            .spawn(move || worker.run())?;
-        let tokenizer = OnceLock::new();
-        Ok((
-            Self {
-                jobs,
-                failure,
-                tokenizer,
-            },
-            thread,
-        ))
+        let threads = (0..setup.lanes.max(1)).map(lane).collect::<Result<_, _>>()?;
+        let encoder = Self {
+            jobs,
+            failure,
+            tokenizer: OnceLock::new(),
+        };
+        Ok((encoder, threads))
     }
 
     /// Embeddings of these samples, `[contents.len(), dim]`, each of unit length. Dropping the future takes the query back.
@@ -188,7 +194,7 @@ impl Encoder {
         self.jobs.len()
     }
 
-    /// Why the thread is not working, when it is not.
+    /// Why a thread is not working, when one is not.
     pub fn failure(&self) -> Option<String> {
         self.failure.lock().clone()
     }
@@ -200,7 +206,7 @@ impl Encoder {
 
 struct Worker {
     name: String,
-    open: Box<dyn Fn() -> Result<Embedder, WorkError> + Send>,
+    open: Arc<Open>,
     threads: usize,
     /// Pictures of one pass.
     pass: usize,

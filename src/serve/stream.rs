@@ -76,6 +76,8 @@ pub struct ServingSetup {
     pub device: Device,
     /// Threads of one operation.
     pub threads: usize,
+    /// Passes for queries that run at once, each with a network of its own.
+    pub lanes: usize,
     /// Whether their costly operations run in bfloat16.
     pub bf16: bool,
     /// Samples of an index up to which a search compares with all of them.
@@ -360,9 +362,12 @@ impl Inner {
                 None => embedder,
             })
         };
-        let (encoder, thread) = Encoder::start(EncoderSetup {
+        // An older generation is asked now and then.
+        let lanes = if follower.is_some() { self.setup.lanes } else { 1 };
+        let (encoder, lanes) = Encoder::start(EncoderSetup {
             name: format!("encoder-{}-{}", self.setup.stream, published.generation),
-            open: Box::new(open),
+            open: Arc::new(open),
+            lanes,
             input_len: spec.input_len(),
             threads: self.setup.threads,
             follower,
@@ -370,7 +375,7 @@ impl Inner {
         })?;
         let mut threads = self.threads.lock();
         threads.retain(|thread| !thread.is_finished());
-        threads.push(thread);
+        threads.extend(lanes);
         Ok(encoder)
     }
 }

@@ -328,6 +328,41 @@ mod soak {
     }
 }
 
+#[test]
+fn queries_go_before_learning_and_learning_before_the_gate() {
+    let mut site = Site::new();
+    site.drop_pictures(0..60);
+    site.start();
+    // The encoder of a generation that was published while it runs: what starts it must not lend it its own low priority.
+    site.wait_until("generation", 1);
+    let niceness = |thread: &str| -> Vec<i32> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", site.pid())).unwrap().flatten();
+        let stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+        let own = stats.filter(|stat| stat.contains(&format!("({thread}")));
+        own.map(|stat| {
+            stat.rsplit(')')
+                .next()
+                .unwrap()
+                .split_whitespace()
+                .nth(16)
+                .unwrap()
+                .parse()
+                .unwrap()
+        })
+        .collect()
+    };
+    let (encoders, learner, gate) = (niceness("encoder-"), niceness("learn-"), niceness("gate"));
+    assert!(
+        !encoders.is_empty() && encoders.iter().all(|nice| *nice == encoders[0]),
+        "{encoders:?}"
+    );
+    assert!(
+        encoders[0] < learner[0] && learner[0] < gate[0],
+        "{encoders:?}, {learner:?}, {gate:?}"
+    );
+    assert_eq!(site.stop(), Some(0));
+}
+
 /// Waits until the log has said something so many times.
 fn says(site: &Site, what: &str, times: u32) {
     site.wait_for(what, |site| {

@@ -1,6 +1,6 @@
 //! The encoder's thread: its queue, its callers, its failures.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use serde_json::json;
 use tch::Device;
@@ -34,13 +34,15 @@ fn poison() -> Content {
 /// An encoder that opens its network when it is told to.
 fn held_back() -> (Encoder, mpsc::Sender<()>) {
     let (release, held) = mpsc::channel();
+    let held = parking_lot::Mutex::new(held);
     let setup = EncoderSetup {
         name: "encoder-test".to_owned(),
-        open: Box::new(move || {
-            let _ = held.recv();
+        open: Arc::new(move || {
+            let _ = held.lock().recv();
             Ok(Embedder::open(&SPEC, None, &network(1), Device::Cpu)?)
         }),
         input_len: SPEC.input_len(),
+        lanes: 1,
         threads: 1,
         follower: None,
         on_covered: Box::new(|| {}),

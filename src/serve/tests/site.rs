@@ -118,6 +118,7 @@ impl Site {
             clock: Arc::new(SystemClock),
             device: Device::Cpu,
             threads: 1,
+            lanes: 2,
             bf16: false,
             exact_rows_max: 200_000,
             on_serving: Box::new(|_| {}),

@@ -86,6 +86,7 @@ impl Stream {
             clock: Arc::new(SystemClock),
             device: Device::Cpu,
             threads: 1,
+            lanes: 2,
             bf16: false,
             exact_rows_max: 200_000,
             on_serving: Box::new(|_| {}),
