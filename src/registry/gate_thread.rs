@@ -123,10 +123,13 @@ impl GateThread {
             (stream.name.clone(), Court { stream, gate, clock })
         });
         let mut courts: BTreeMap<_, _> = courts.collect();
-        let (verdicts, told) = crossbeam_channel::unbounded::<(StreamName, Outcome, VerdictRecord)>();
+        let (verdicts, heard) = crossbeam_channel::bounded::<(StreamName, Outcome, VerdictRecord)>(0);
+        let (tell, told) = crossbeam_channel::bounded(0);
         let telling = std::thread::Builder::new().name("verdicts".to_owned()).spawn(move || {
-            for (name, outcome, record) in told {
+            for (name, outcome, record) in heard {
                 announce(&on_verdict, &name, &outcome, &record);
+                // The judge waits for it.
+                let _ = tell.send(());
             }
         })?;
         let judging = std::thread::Builder::new().name("gate".to_owned()).spawn({
@@ -138,7 +141,9 @@ impl GateThread {
                     let (outcome, record) = court.hear(candidate);
                     mailbox.count(&name, &outcome);
                     // Whoever tells outlives this thread.
-                    let _ = verdicts.send((name, outcome, record));
+                    if verdicts.send((name, outcome, record)).is_ok() {
+                        let _ = told.recv();
+                    }
                 }
             }
         })?;

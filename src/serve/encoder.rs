@@ -1,12 +1,13 @@
 //! The encoder of one generation: lanes, each an OS thread that owns a network of its own, answer queries in batches; the first
 //! keeps the index level with the replay buffer.
 //! Invariants: the threads end when nobody holds their [`Encoder`]; a query goes before index work; a query whose caller
-//! has gone costs nothing; a failure is named, answered, and followed by a fresh start from the published bytes.
+//! has gone costs nothing; a failure is named, answered, and followed by a fresh start from the published bytes; as long as
+//! one lane works queries are answered.
 
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,10 @@ pub enum WorkError {
 /// The handle of an encoder's threads; they end with the last of its holders.
 pub struct Encoder {
     jobs: Sender<Work>,
-    failure: Arc<Mutex<Option<String>>>,
+    /// Of each lane, why it is not working.
+    failures: Arc<Mutex<Vec<Option<String>>>>,
+    /// Goes with the last of the holders.
+    _held: Arc<()>,
     /// The network's vocabulary, once it was asked for; None where it has none.
     tokenizer: OnceLock<Option<Tokenizer>>,
 }
@@ -126,28 +130,33 @@ impl Encoder {
     /// Starts the threads.
     pub fn start(setup: EncoderSetup) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         let (jobs, received) = bounded(ENCODE_QUEUE_MAX);
-        let failure = Arc::new(Mutex::new(None));
+        let lanes = setup.lanes.max(1);
+        let failures = Arc::new(Mutex::new(vec![None; lanes]));
+        let held = Arc::new(());
         let numbers = setup.input_len.max(1);
         let mut followed = Some((setup.follower, setup.on_covered));
-        let lane = |_| {
+        let start = |lane| {
             let (follower, on_covered) = followed.take().unzip();
             let mut worker = Worker {
                 name: setup.name.clone(),
+                lane,
                 open: Arc::clone(&setup.open),
                 threads: setup.threads,
                 pass: (ENCODE_PASS_PIXELS_MAX / numbers).clamp(1, 64),
                 jobs: received.clone(),
                 follower: follower.flatten(),
                 on_covered,
-                failure: Arc::clone(&failure),
+                failures: Arc::clone(&failures),
+                held: Arc::downgrade(&held),
             };
             let thread = std::thread::Builder::new().name(setup.name.clone());
             thread.spawn(move || worker.run())
         };
-        let threads = (0..setup.lanes.max(1)).map(lane).collect::<Result<_, _>>()?;
+        let threads = (0..lanes).map(start).collect::<Result<_, _>>()?;
         let encoder = Self {
             jobs,
-            failure,
+            failures,
+            _held: held,
             tokenizer: OnceLock::new(),
         };
         Ok((encoder, threads))
@@ -194,9 +203,9 @@ impl Encoder {
         self.jobs.len()
     }
 
-    /// Why a thread is not working, when one is not.
+    /// Why the first lane, which keeps the index level, is not working, when it is not. Others may go on answering.
     pub fn failure(&self) -> Option<String> {
-        self.failure.lock().clone()
+        self.failures.lock()[0].clone()
     }
 
     fn lost(&self) -> EncodeError {
@@ -206,6 +215,8 @@ impl Encoder {
 
 struct Worker {
     name: String,
+    /// Its number among the encoder's.
+    lane: usize,
     open: Arc<Open>,
     threads: usize,
     /// Pictures of one pass.
@@ -213,7 +224,8 @@ struct Worker {
     jobs: Receiver<Work>,
     follower: Option<Follower>,
     on_covered: Option<Box<dyn FnOnce() + Send>>,
-    failure: Arc<Mutex<Option<String>>>,
+    failures: Arc<Mutex<Vec<Option<String>>>>,
+    held: Weak<()>,
 }
 
 /// Nobody holds the encoder any more.
@@ -234,7 +246,7 @@ impl Worker {
             error!(thread = %self.name, error = %why,
                 hint = "none if it works again soon; else restart, which sets a damaged generation aside",
                 "an encoder failed; it starts afresh from the published bytes");
-            *self.failure.lock() = Some(why.clone());
+            self.failures.lock()[self.lane] = Some(why.clone());
             rest = if started.elapsed() > REST_MAX { REST_MIN } else { rest };
             if self.refuse_for(rest, &why).is_err() {
                 break;
@@ -246,7 +258,7 @@ impl Worker {
     fn work(&mut self) -> Result<Abandoned, WorkError> {
         torch::set_threads(self.threads);
         let embedder = (self.open)()?;
-        if self.failure.lock().take().is_some() {
+        if self.failures.lock()[self.lane].take().is_some() {
             info!(thread = %self.name, "an encoder works again");
         }
         let mut query_passes = 0;
@@ -358,19 +370,28 @@ impl Worker {
         }
     }
 
-    /// Answers queries with the failure until the rest is over.
+    /// Waits until the rest is over; answers queries with the failure where no other lane can answer them.
     fn refuse_for(&self, rest: Duration, why: &str) -> Result<(), Abandoned> {
         let end = Instant::now() + rest;
-        loop {
-            match self.jobs.recv_deadline(end) {
+        while Instant::now() < end {
+            if self.held.strong_count() == 0 {
+                return Err(Abandoned);
+            }
+            let look = end.min(Instant::now() + LOOK_EVERY);
+            if self.failures.lock().iter().any(Option::is_none) {
+                std::thread::sleep(look.saturating_duration_since(Instant::now()));
+                continue;
+            }
+            match self.jobs.recv_deadline(look) {
                 Ok(Work::Embed(job)) => {
                     let _ = job.reply.send(Err(EncodeError::Failed(why.to_owned())));
                 }
                 Ok(Work::Ask(question)) => question(Err(why)),
-                Err(RecvTimeoutError::Timeout) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(Abandoned),
             }
         }
+        Ok(())
     }
 }
 
