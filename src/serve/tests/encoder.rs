@@ -31,8 +31,13 @@ fn poison() -> Content {
     })
 }
 
-/// An encoder that opens its network when it is told to.
+/// An encoder of one lane that opens its network when it is told to.
 fn held_back() -> (Encoder, mpsc::Sender<()>) {
+    of_lanes(1)
+}
+
+/// The same, of so many lanes.
+fn of_lanes(lanes: usize) -> (Encoder, mpsc::Sender<()>) {
     let (release, held) = mpsc::channel();
     let held = parking_lot::Mutex::new(held);
     let setup = EncoderSetup {
@@ -42,7 +47,7 @@ fn held_back() -> (Encoder, mpsc::Sender<()>) {
             Ok(Embedder::open(&SPEC, None, &network(1), Device::Cpu)?)
         }),
         input_len: SPEC.input_len(),
-        lanes: 1,
+        lanes,
         threads: 1,
         follower: None,
         on_covered: Box::new(|| {}),
@@ -108,6 +113,24 @@ fn rows_come_back_to_whoever_asked_for_them() {
         let apart = [first.unwrap(), second.unwrap()].concat();
         assert_eq!(apart.len(), together.len());
         assert!(apart.iter().zip(&together).all(|(a, b)| (a - b).abs() < 1e-4));
+    });
+}
+
+#[test]
+fn a_long_request_is_dealt_out_to_the_lanes_and_comes_back_in_its_order() {
+    let (encoder, release) = of_lanes(2);
+    for _lane in 0..2 {
+        release.send(()).unwrap();
+    }
+    Runtime::new().unwrap().block_on(async {
+        let together = encoder.embed((0..21).map(tile).collect::<Vec<_>>()).await.unwrap();
+        let dim = together.len() / 21;
+        for (number, row) in (0..21).zip(together.chunks_exact(dim)) {
+            let alone = encoder.embed(vec![tile(number)]).await.unwrap();
+            assert_eq!(alone.len(), dim);
+            assert!(alone.iter().zip(row).all(|(a, b)| (a - b).abs() < 1e-4), "{number}");
+        }
+        assert!(encoder.embed(Vec::new()).await.unwrap().is_empty());
     });
 }
 
