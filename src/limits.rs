@@ -57,6 +57,9 @@ pub const ENCODE_PASS_PIXELS_MAX: usize = 64 * 64 * 64;
 /// Older generations of a stream that are loaded at once. One more: the one that was asked for longest ago goes.
 pub const OLDER_ENCODERS_MAX: usize = 2;
 
+/// Sets of labels of a stream that have copies of its network trained on them: each is a network in memory. More are refused.
+pub const TUNED_SETS_MAX: usize = 4;
+
 /// Pictures of all requests that are decoded at once. Full: the next waits.
 pub const QUERY_DECODES_MAX: usize = 2;
 

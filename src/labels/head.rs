@@ -2,6 +2,8 @@
 //! calibrated by cross-validation.
 //! Invariant: a head is a function of its labels, the embeddings and the seed; it answers for vectors of one space alone.
 
+mod tuned;
+
 use std::sync::atomic::AtomicBool;
 
 use super::calibration::{HeldOut, answer, best, expected_calibration_error, nll, temperature, wilson};
@@ -10,6 +12,8 @@ use super::names::ClassName;
 use super::regression::{Data, Stopped, scores, softmax};
 use super::{CLASSES_MAX, regression};
 use crate::rng::{self, Rng};
+
+pub use tuned::{Answer, fit_untested};
 
 /// Classes times numbers of an embedding. More is refused.
 pub(super) const PARAMETERS_MAX: usize = 100_000;
@@ -160,9 +164,7 @@ impl Head {
 
     /// The probability of each class for an embedding, `[D]` -> `[C]`.
     pub fn probabilities(&self, row: &[f32]) -> Vec<f64> {
-        let row = shifted(row, &self.mean, self.spread);
-        let mut out = vec![0.0; self.classes.len()];
-        scores(&self.weights, &row, &mut out);
+        let mut out = self.scores(row);
         softmax(&mut out, self.report.temperature);
         out
     }

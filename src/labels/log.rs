@@ -4,19 +4,24 @@
 //! The file begins with [`HEADER`]. Records follow: `LREC`, u32 length, u32 crc32c of the length and the payload, the payload:
 //! entries, each u8 kind, u8 length and name of the set; of a label (1) and of one that was taken back (2) the hash of the
 //! source, u32 which of its samples (u32::MAX: all); of a label u16 length and name of the class. A head that was asked for (3)
-//! is its set alone. Numbers are little-endian. A record that is damaged is passed over up to the next whole one.
+//! is its set alone, and so is one for which a copy of the network is trained too (4), of which a file of version 1 has none. Numbers
+//! are little-endian. A record that is damaged is passed over up to the next whole one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::HeadKind;
 use super::names::{ClassName, LabelKey, SetName};
 use crate::disk;
 use crate::durable::{self, DurableError, failed};
 use crate::ids::SourceHash;
 
 /// What the file begins with: its name and version.
-const HEADER: &[u8; 8] = b"CURLAB\0\x01";
+const HEADER: &[u8; 8] = b"CURLAB\0\x02";
+
+/// What a file begins with that knows of no copies. It is read, and appended to as long as none is asked for.
+const HEADER_1: &[u8; 8] = b"CURLAB\0\x01";
 
 const RECORD: &[u8; 4] = b"LREC";
 const HEAD_LEN: usize = 12;
@@ -38,7 +43,7 @@ pub(super) enum Entry {
     /// From here on it has no label.
     Unlabel(SetName, LabelKey),
     /// A classifier of this set was asked for.
-    Head(SetName),
+    Head(SetName, HeadKind),
 }
 
 /// The file, where it is written.
@@ -46,6 +51,8 @@ pub(super) struct Log {
     path: PathBuf,
     /// Whether there is no file yet.
     is_new: bool,
+    /// Whether it is of version 1.
+    is_old: bool,
     /// None where it must be opened again first: before the first entry, and after a rewrite of which it is not known how far it came.
     file: Option<File>,
     end: u64,
@@ -70,6 +77,7 @@ impl Log {
         let mut log = Self {
             path: path.to_owned(),
             is_new: true,
+            is_old: false,
             file: None,
             end: 0,
             has_rest: false,
@@ -79,7 +87,8 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((log, Reading::default())),
             Err(error) => return Err(failed("read", path)(error)),
         };
-        if !bytes.starts_with(HEADER) {
+        log.is_old = bytes.starts_with(HEADER_1);
+        if !log.is_old && !bytes.starts_with(HEADER) {
             let why = "it is not a log of labels of this version";
             return Err(failed("use", path)(io::Error::new(io::ErrorKind::InvalidData, why)));
         }
@@ -96,6 +105,11 @@ impl Log {
     /// Bytes of the file that count.
     pub(super) fn bytes(&self) -> u64 {
         self.end
+    }
+
+    /// Whether it must be written anew before this entry can be in it.
+    pub(super) fn is_too_old_for(&self, entry: &Entry) -> bool {
+        self.is_old && matches!(entry, Entry::Head(_, HeadKind::Finetuned))
     }
 
     /// Makes entries durable.
@@ -139,7 +153,7 @@ impl Log {
             end += record.len() as u64;
         }
         writer.finish()?;
-        (self.is_new, self.end, self.has_rest) = (false, end, false);
+        (self.is_new, self.is_old, self.end, self.has_rest) = (false, false, end, false);
         self.open_file()
     }
 
@@ -169,7 +183,7 @@ pub(super) fn entry_bytes(entry: &Entry) -> u64 {
     let (set, rest) = match entry {
         Entry::Label(set, _, class) => (set, 38 + class.as_str().len()),
         Entry::Unlabel(set, _) => (set, 36),
-        Entry::Head(set) => (set, 0),
+        Entry::Head(set, _) => (set, 0),
     };
     (2 + set.as_str().len() + rest) as u64
 }
@@ -180,7 +194,8 @@ fn record(entries: &[Entry]) -> Vec<u8> {
         let (kind, set) = match entry {
             Entry::Label(set, ..) => (1, set),
             Entry::Unlabel(set, _) => (2, set),
-            Entry::Head(set) => (3, set),
+            Entry::Head(set, HeadKind::Frozen) => (3, set),
+            Entry::Head(set, HeadKind::Finetuned) => (4, set),
         };
         payload.extend([kind, set.as_str().len() as u8]);
         payload.extend(set.as_str().as_bytes());
@@ -265,8 +280,10 @@ impl<'a> Fields<'a> {
     fn entry(&mut self) -> Option<Entry> {
         let [kind, set_len] = self.array()?;
         let set: SetName = self.text(usize::from(set_len))?.parse().ok()?;
-        if kind == 3 {
-            return Some(Entry::Head(set));
+        match kind {
+            3 => return Some(Entry::Head(set, HeadKind::Frozen)),
+            4 => return Some(Entry::Head(set, HeadKind::Finetuned)),
+            _ => {}
         }
         let source = SourceHash(self.array()?);
         let part = u32::from_le_bytes(self.array()?);

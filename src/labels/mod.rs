@@ -14,10 +14,19 @@ mod store;
 mod tests;
 
 pub use calibration::{expected_calibration_error, wilson};
-pub use head::{FitError, Head, HeadReport, ROWS_MAX, Tested, Training, balanced, fit};
+pub use head::{Answer, FitError, Head, HeadReport, ROWS_MAX, Tested, Training, balanced, fit, fit_untested};
 pub use names::{ClassName, LabelKey, NameError, SetName};
 pub use queue::{PAIRS_MAX, POOL_MAX, Pool, diverse, typical, uncertain};
 pub use store::{Change, Changed, LabelError, LabelSet, LabelStore, Refused};
+
+/// What was asked for when a classifier was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeadKind {
+    /// One on the published network's embeddings.
+    Frozen,
+    /// That, and a copy of the network that is trained together with another, to answer where it is better.
+    Finetuned,
+}
 
 /// Labels that a stream keeps, all sets together. More are refused.
 pub const LABELS_MAX: usize = 1_000_000;

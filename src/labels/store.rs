@@ -1,7 +1,7 @@
 //! The store of a stream's labels.
 //! Invariant: what is answered as kept is durable; the labels in memory are those of the log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tracing::{error, info};
 
 use super::log::{Entry, Log, entry_bytes};
 use super::names::{ClassName, LabelKey, SetName};
-use super::{CLASSES_MAX, LABELS_MAX, SETS_MAX};
+use super::{CLASSES_MAX, HeadKind, LABELS_MAX, SETS_MAX};
 use crate::durable::{self, DurableError, failed};
 
 /// Bytes that the log may have beside twice what its labels need, before it is written anew.
@@ -122,7 +122,7 @@ struct Inner {
     is_closed: bool,
     sets: BTreeMap<SetName, Arc<LabelSet>>,
     /// The sets that a classifier was asked of, each with a label.
-    heads: BTreeSet<SetName>,
+    heads: BTreeMap<SetName, HeadKind>,
     labels: usize,
     /// Changes so far.
     revision: u64,
@@ -141,7 +141,7 @@ impl LabelStore {
             log,
             is_closed: false,
             sets: BTreeMap::new(),
-            heads: BTreeSet::new(),
+            heads: BTreeMap::new(),
             labels: 0,
             revision: 0,
             needed: 0,
@@ -150,7 +150,7 @@ impl LabelStore {
             match entry {
                 Entry::Label(set, key, class) => inner.put(&set, key, Some(class)),
                 Entry::Unlabel(set, key) => inner.put(&set, key, None),
-                Entry::Head(set) => inner.add_head(set),
+                Entry::Head(set, kind) => inner.add_head(set, kind),
             }
         }
         if reading.torn_bytes > 0 {
@@ -204,7 +204,7 @@ impl LabelStore {
                 for (key, before) in undo.into_iter().rev() {
                     inner.put(set, key, before);
                 }
-                heads.into_iter().for_each(|head| inner.add_head(head));
+                heads.into_iter().for_each(|(set, kind)| inner.add_head(set, kind));
                 return Err(error.into());
             }
             // What was given is durable; a log that stays long is written anew at the next chance.
@@ -215,14 +215,25 @@ impl LabelStore {
         Ok(done)
     }
 
-    /// Remembers that a classifier of a set was asked for, so that it is fitted for every generation until the set has no label
-    /// any more.
-    pub fn keep_head(&self, set: &SetName) -> Result<(), LabelError> {
+    /// Remembers that a classifier of a set was asked for, and of what kind the last one was, so that it is fitted for every
+    /// generation until the set has no label any more.
+    pub fn keep_head(&self, set: &SetName, kind: HeadKind) -> Result<(), LabelError> {
         let mut inner = self.open_inner()?;
-        if inner.sets.contains_key(set) && !inner.heads.contains(set) {
-            inner.log.append(&[Entry::Head(set.clone())])?;
-            inner.add_head(set.clone());
+        let before = inner.heads.get(set).copied();
+        if !inner.sets.contains_key(set) || before == Some(kind) {
+            return Ok(());
         }
+        let entry = Entry::Head(set.clone(), kind);
+        if !inner.log.is_too_old_for(&entry) {
+            inner.log.append(&[entry])?;
+            inner.add_head(set.clone(), kind);
+            return Ok(());
+        }
+        inner.add_head(set.clone(), kind);
+        inner.rewrite().inspect_err(|_| match before {
+            Some(kind) => inner.add_head(set.clone(), kind),
+            None => inner.drop_head(set),
+        })?;
         Ok(())
     }
 
@@ -240,8 +251,8 @@ impl LabelStore {
         }
     }
 
-    /// The sets that a classifier was asked of.
-    pub fn heads(&self) -> BTreeSet<SetName> {
+    /// The sets that a classifier was asked of, and of what kind.
+    pub fn heads(&self) -> BTreeMap<SetName, HeadKind> {
         self.inner.lock().heads.clone()
     }
 
@@ -291,15 +302,19 @@ impl Inner {
         if labels.labels.is_empty() {
             self.sets.remove(set);
             // So that no more sets are fitted than may have labels.
-            if self.heads.remove(set) {
-                self.needed -= entry_bytes(&Entry::Head(set.clone()));
-            }
+            self.drop_head(set);
         }
     }
 
-    fn add_head(&mut self, set: SetName) {
-        if self.heads.insert(set.clone()) {
-            self.needed += entry_bytes(&Entry::Head(set));
+    fn add_head(&mut self, set: SetName, kind: HeadKind) {
+        if self.heads.insert(set.clone(), kind).is_none() {
+            self.needed += entry_bytes(&Entry::Head(set, kind));
+        }
+    }
+
+    fn drop_head(&mut self, set: &SetName) {
+        if let Some(kind) = self.heads.remove(set) {
+            self.needed -= entry_bytes(&Entry::Head(set.clone(), kind));
         }
     }
 
@@ -311,7 +326,7 @@ impl Inner {
     }
 
     fn rewrite(&mut self) -> Result<(), DurableError> {
-        let heads = self.heads.iter().cloned().map(Entry::Head);
+        let heads = self.heads.iter().map(|(set, kind)| Entry::Head(set.clone(), *kind));
         let labels = self.sets.iter().flat_map(|(name, set)| {
             let labels = set.labels.iter();
             labels.map(|(key, class)| Entry::Label(name.clone(), *key, class.clone()))

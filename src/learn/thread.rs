@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 use tch::Device;
-use tracing::{error, warn};
+use tracing::error;
 
 use super::checkpoint::Checkpoints;
 use super::run::Loop;
@@ -185,7 +185,7 @@ impl LearnerThread {
             let shared = Arc::clone(&shared);
             move || {
                 let stream = setup.stream.clone();
-                yield_to_others();
+                crate::niceness::lower(NICENESS, "the learner");
                 let ended = catch_unwind(AssertUnwindSafe(|| {
                     match Loop::new(setup, replay, turns, checkpoints, Arc::clone(&shared), deliver)? {
                         Some(this) => this.run(),
@@ -249,15 +249,6 @@ impl LearnerThread {
         self.stop();
         // Its panics are caught where it runs.
         let _ = self.thread.join();
-    }
-}
-
-/// Lowers the priority of this thread, and of those that it will start.
-fn yield_to_others() {
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        warn!(%error,
-            hint = "none: only speed suffers; allow setpriority to have it",
-            "the learner keeps its priority; queries may wait for it");
     }
 }
 

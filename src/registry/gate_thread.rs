@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 use tch::Device;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::{Provenance, Published, Registry, VerdictRecord, Weights};
 use crate::clock::Clock;
@@ -281,12 +281,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 /// Lowers this thread's priority and gives its operations one thread each.
 fn yield_to_others() {
     crate::torch::set_threads(1);
-    // On Linux priorities belong to threads: "this process" is the calling thread.
-    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-        warn!(%error,
-            hint = "none: only speed suffers; allow setpriority to have it",
-            "failed to lower the gate's priority");
-    }
+    crate::niceness::lower(NICENESS, "the gate");
 }
 
 #[cfg(test)]

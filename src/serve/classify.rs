@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::body::{self, Asked, PictureFile};
 use super::given::{Given, GivenSeries, GivenTransition};
+use super::heads::Fitted;
 use super::labels::set_name;
 use super::problem::{Kind, Problem};
 use super::query::{LISTS, signed};
@@ -69,9 +70,11 @@ pub(super) struct Classified {
     /// The generation that answered.
     #[schemars(with = "u64")]
     generation: Generation,
-    /// Its space, on whose vectors the classifier was fitted too.
+    /// Its space, on whose vectors the classifier was fitted too, where no copy answers.
     #[schemars(with = "String")]
     space: Space,
+    /// Whether a copy of the generation's network answered, which was trained on the labels.
+    finetuned: bool,
     /// The set of labels.
     #[schemars(with = "String")]
     set: SetName,
@@ -122,37 +125,54 @@ pub(super) async fn classify(State(state): State<Arc<AppState>>, request: Reques
     let rows = match (given.is_empty(), ids.as_slice()) {
         (false, []) => {
             let inputs = contents::read(&state, &handle, &model, given).await?;
-            model.embed(inputs).await?
-        }
-        (true, [_, ..]) => {
-            let mut rows = Vec::with_capacity(ids.len() * model.dim());
-            for (item, id) in ids.iter().enumerate() {
-                let row = served.index.embedding(*id).ok_or_else(|| {
-                    Problem::new(Kind::NotFound, format!("there is no sample {id} in the index")).item(item)
-                })?;
-                rows.extend(row);
+            match fitted.copy() {
+                Some(copy) => copy.encoder.embed(inputs).await?,
+                None => model.embed(inputs).await?,
             }
-            rows
         }
+        (true, [_, ..]) => match fitted.copy() {
+            Some(copy) => {
+                let inputs = contents::held(&state, &handle, &ids).await?;
+                copy.encoder.embed(inputs).await?
+            }
+            None => {
+                let mut rows = Vec::with_capacity(ids.len() * model.dim());
+                for (item, id) in ids.iter().enumerate() {
+                    let row = served
+                        .index
+                        .embedding(*id)
+                        .ok_or_else(|| contents::not_held(*id, item))?;
+                    rows.extend(row);
+                }
+                rows
+            }
+        },
         _ => {
             let detail = "what is classified is brought (`images`, `texts`, `series`, `transitions`), or named as samples (`ids`)";
             return Err(Problem::new(Kind::Unprocessable, detail));
         }
     };
+    let finetuned = fitted.copy().is_some();
     let (dim, top) = (model.dim(), asked.top);
     let results = blocking(move || {
         let answers = rows.chunks_exact(dim).enumerate();
         answers
-            .map(|(at, row)| classes(&fitted.head, row, top, ids.get(at).copied()))
+            .map(|(at, row)| classes(head(&fitted), row, top, ids.get(at).copied()))
             .collect()
     });
     let answer = Classified {
         generation: model.published().generation,
         space: model.published().space.clone(),
+        finetuned,
         set,
         results: results.await?,
     };
     Ok(signed(&model, Json(answer)))
+}
+
+/// The classifier of the vectors that were asked for.
+fn head(fitted: &Fitted) -> &Head {
+    fitted.copy().map_or(&fitted.head, |copy| &copy.head)
 }
 
 fn classes(head: &Head, row: &[f32], top: usize, id: Option<SampleId>) -> Classes {

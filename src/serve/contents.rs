@@ -8,8 +8,10 @@ use super::body;
 use super::choice::Answering;
 use super::encoder::Inputs;
 use super::given::Given;
+use super::labels::unreadable;
 use super::problem::{Kind, Problem};
 use super::{AppState, StreamHandle, blocking};
+use crate::ids::SampleId;
 use crate::model::{EncoderSpec, must_be_seen_whole};
 use crate::sample::image::turn;
 use crate::sample::{Content, Cutting, Rejection};
@@ -67,6 +69,33 @@ pub(super) async fn read(
         contents,
         room: Some(room),
     })
+}
+
+/// Samples of the buffer, to be embedded again.
+pub(super) async fn held(state: &AppState, handle: &StreamHandle, ids: &[SampleId]) -> Result<Inputs, Problem> {
+    body::too_many(state.config.items_max, ids.len())?;
+    let room = body::room(state, ids.len() * handle.cutting.sample_bytes())?;
+    let (replay, ids) = (Arc::clone(&handle.replay), ids.to_vec());
+    let contents = blocking(move || {
+        let found = replay.read_many(&ids).map_err(|error| unreadable(&error))?;
+        let each = ids.iter().zip(found).enumerate();
+        let content = |(item, (id, bytes)): (usize, (&SampleId, Option<Vec<u8>>))| {
+            let bytes = bytes.ok_or_else(|| not_held(*id, item))?;
+            Content::decode(&bytes).map_err(|error| {
+                Problem::new(Kind::Internal, format!("sample {id} is not what it should be: {error}")).item(item)
+            })
+        };
+        each.map(content).collect::<Result<Vec<_>, Problem>>()
+    });
+    Ok(Inputs {
+        contents: contents.await??,
+        room: Some(room),
+    })
+}
+
+/// What to say of a sample that is not there.
+pub(super) fn not_held(id: SampleId, item: usize) -> Problem {
+    Problem::new(Kind::NotFound, format!("there is no sample {id} in the index")).item(item)
 }
 
 /// As ingest cuts files, but for the model that is asked, and a text in one piece.

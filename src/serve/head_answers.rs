@@ -14,9 +14,10 @@ use super::heads::Fitted;
 use super::labels::set_name;
 use super::problem::{Kind, Problem};
 use super::query::signed_by;
+use super::tuning::Tuning;
 use super::{AppState, StreamHandle, blocking, choice};
 use crate::ids::{Generation, Space, StreamName};
-use crate::labels::{HeadReport, LabelStore, SetName};
+use crate::labels::{HeadKind, HeadReport, LabelStore, SetName, Tested};
 
 /// Which classifier to fit.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -26,6 +27,11 @@ pub(super) struct HeadRequest {
     stream: Option<String>,
     /// The set of labels [default: `default`].
     set: Option<String>,
+    /// Also train a copy of the network on the labels, together with a classifier, for this generation and each that follows. It
+    /// takes minutes after the answer, and a new generation answers once its copy is trained. `finetune` of the classifier says
+    /// what came of it.
+    #[serde(default)]
+    finetune: bool,
 }
 
 impl Asked for HeadRequest {
@@ -83,11 +89,46 @@ struct FittedAnswer {
     penalty: f64,
     /// What its scores are divided by so that its probabilities are right; 1 where there were too few labels to fit it.
     temperature: f64,
-    /// What five-fold cross-validation says; null where no class has two labels, or there are very many classes.
+    /// What five-fold cross-validation says of the classifier of the network's own embeddings; null where no class has two labels, or there are very many classes.
     tested: Option<TestedAnswer>,
+    /// What came of training a copy of the network; null where none was asked for.
+    finetune: Option<FinetuneAnswer>,
     /// When it was fitted: RFC 3339, UTC.
     fitted_at: String,
     /// How long that took.
+    seconds: f64,
+}
+
+/// What came of training a copy of the network on the labels.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum FinetuneAnswer {
+    /// It is being trained, or waits for its turn: the classifier of the network's own embeddings answers.
+    Training,
+    /// Copies are right more often: one answers `classify`.
+    Answers(ComparedAnswer),
+    /// They are not, by more than chance: the classifier of the network's own embeddings answers.
+    NoBetter(ComparedAnswer),
+    /// None was trained: the classifier of the network's own embeddings answers.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Copies against the classifier of the network's own embeddings, in the same three-fold cross-validation.
+#[derive(Serialize, JsonSchema)]
+struct ComparedAnswer {
+    /// What it says of copies.
+    #[serde(flatten)]
+    tested: TestedAnswer,
+    /// Of the same samples, the share that the classifier of the network's own embeddings told rightly.
+    frozen_accuracy: f64,
+    /// Samples that only copies told rightly.
+    gained: usize,
+    /// Samples that only the classifier of the network's own embeddings told rightly.
+    lost: usize,
+    /// How long all trainings took.
     seconds: f64,
 }
 
@@ -127,17 +168,45 @@ impl FittedAnswer {
             stale: labels.set(set).revision() != fitted.revision,
             penalty: *penalty,
             temperature: *temperature,
-            tested: tested.as_ref().map(|tested| TestedAnswer {
-                samples: tested.asked,
-                accuracy: tested.accuracy,
-                accuracy_low: tested.interval.0,
-                accuracy_high: tested.interval.1,
-                classes_untested: tested.untested,
-                calibration_error: tested.calibration_error,
-                calibration_error_after: tested.calibration_error_after,
-            }),
+            tested: tested.as_ref().map(TestedAnswer::of),
+            finetune: fitted.tuning.as_ref().map(FinetuneAnswer::of),
             fitted_at: fitted.at.to_rfc3339(),
             seconds: fitted.took.as_secs_f64(),
+        }
+    }
+}
+
+impl TestedAnswer {
+    fn of(tested: &Tested) -> Self {
+        Self {
+            samples: tested.asked,
+            accuracy: tested.accuracy,
+            accuracy_low: tested.interval.0,
+            accuracy_high: tested.interval.1,
+            classes_untested: tested.untested,
+            calibration_error: tested.calibration_error,
+            calibration_error_after: tested.calibration_error_after,
+        }
+    }
+}
+
+impl FinetuneAnswer {
+    fn of(tuning: &Tuning) -> Self {
+        let compared = match tuning {
+            Tuning::Training => return Self::Training,
+            Tuning::Failed(reason) => return Self::Failed { reason: reason.clone() },
+            Tuning::Compared(compared) => compared,
+        };
+        let answer = ComparedAnswer {
+            tested: TestedAnswer::of(&compared.tested),
+            frozen_accuracy: compared.frozen_right as f64 / compared.tested.asked.max(1) as f64,
+            gained: compared.gained,
+            lost: compared.lost,
+            seconds: compared.took.as_secs_f64(),
+        };
+        match compared.copy {
+            Some(_) => Self::Answers(answer),
+            None => Self::NoBetter(answer),
         }
     }
 }
@@ -176,16 +245,21 @@ fn listed(stream: StreamName, handle: &StreamHandle) -> HeadsAnswer {
     }
 }
 
-/// `POST /api/v1/heads`: fits a classifier for the generation that answers, and for each that follows.
+/// `POST /api/v1/heads`: fits a classifier for the generation that answers, and for each that follows; a copy, where one is asked
+/// for, is trained after the answer.
 pub(super) async fn fit(State(state): State<Arc<AppState>>, request: Request) -> Result<Response, Problem> {
-    let (HeadRequest { stream, set }, _held) = body::read(&state, request).await?;
+    let (HeadRequest { stream, set, finetune }, _held) = body::read(&state, request).await?;
     let (_, handle) = choice::stream(&state, stream.as_deref())?;
     let set = set_name(set.as_deref())?;
+    let kind = match finetune {
+        true => HeadKind::Finetuned,
+        false => HeadKind::Frozen,
+    };
     // The permit goes with the work, which goes on when the client hangs up.
     let permit = Arc::clone(&state.comparing).acquire_owned().await;
     let (published, answer) = blocking(move || {
         let _permit = permit;
-        let fitted = handle.serving.fit_head(&set)?.ok_or_else(|| {
+        let fitted = handle.serving.fit_head(&set, kind)?.ok_or_else(|| {
             let detail = "no generation is searchable with its classifiers yet";
             Problem::new(Kind::NotReady, detail).retry_after(2)
         })?;

@@ -14,11 +14,13 @@ use super::index::{Index, Snapshot};
 use super::labels::kept_failed;
 use super::problem::{Kind, Problem};
 use super::stream::{Served, ServingSetup};
+use super::tuning::{TunedCopy, Tuning};
 use crate::clock::Timestamp;
 use crate::ids::{SampleId, SourceHash};
 use crate::labels::{
-    ClassName, FitError, Head, LabelError, LabelSet, LabelStore, ROWS_MAX, SetName, Training, balanced,
+    ClassName, FitError, Head, HeadKind, LabelError, LabelSet, LabelStore, ROWS_MAX, SetName, Training, balanced,
 };
+use crate::limits::TUNED_SETS_MAX;
 use crate::replay::{ReplayBuffer, ReplayError};
 use crate::rng;
 
@@ -28,7 +30,11 @@ const TYPICAL_ROWS: usize = 4_096;
 /// The heads of a generation by the name of their set; of one that could not be fitted, why.
 pub(super) type Heads = BTreeMap<SetName, Result<Arc<Fitted>, String>>;
 
+/// What came of training copies for sets of labels.
+pub(super) type Tuned = BTreeMap<SetName, Tuning>;
+
 /// A head, and what it was fitted from.
+#[derive(Clone)]
 pub(super) struct Fitted {
     pub(super) head: Head,
     /// The state of the set that it was fitted from.
@@ -37,6 +43,18 @@ pub(super) struct Fitted {
     pub(super) unheld: usize,
     pub(super) at: Timestamp,
     pub(super) took: Duration,
+    /// What came of training a copy of the network; None where none was asked for.
+    pub(super) tuning: Option<Tuning>,
+}
+
+impl Fitted {
+    /// The copy that answers, where one was found better.
+    pub(super) fn copy(&self) -> Option<&TunedCopy> {
+        match &self.tuning {
+            Some(Tuning::Compared(compared)) => compared.copy.as_ref(),
+            _ => None,
+        }
+    }
 }
 
 /// Why no head was fitted.
@@ -45,6 +63,9 @@ pub(super) enum HeadError {
     /// The labels make none.
     #[error(transparent)]
     Fit(#[from] FitError),
+    /// As many sets as may have copies of the network trained on them have.
+    #[error("{TUNED_SETS_MAX} sets of labels have copies of the network trained on them, as many as may")]
+    TooManyCopies,
     /// The samples that they are of could not be looked up.
     #[error(transparent)]
     Replay(#[from] ReplayError),
@@ -64,6 +85,8 @@ impl From<HeadError> for Problem {
             HeadError::Fit(FitError::TooManyClasses { .. }) => {
                 Self::new(Kind::Unprocessable, detail).hint("put the classes into several sets of labels")
             }
+            HeadError::TooManyCopies => Self::new(Kind::Unprocessable, detail)
+                .hint("fit one of them without a copy first: curiod heads fit --set SET"),
             HeadError::Labels(error) => kept_failed(&error),
         }
     }
@@ -144,7 +167,7 @@ pub(super) fn fit(
     let labels = setup.labels.set(set);
     let (held, unheld) = held(&labels, &setup.replay, &served.index)?;
     let seed = served.published.generation.0;
-    let training = training(&labels, &held, &served.index, seed);
+    let (training, _) = training(&labels, &held, &served.index, ROWS_MAX, seed);
     let head = crate::labels::fit(&training, seed, stop)?;
     let fitted = Fitted {
         head,
@@ -152,15 +175,17 @@ pub(super) fn fit(
         unheld,
         at: setup.clock.now(),
         took: started.elapsed(),
+        tuning: None,
     };
     info!(stream = %setup.stream, generation = %served.published.generation, %set, labels = fitted.head.report().rows,
         took_ms = fitted.took.as_millis() as u64, "fitted a classifier");
     Ok(fitted)
 }
 
-/// Fits every head that was asked for.
-pub(super) fn fit_all(setup: &ServingSetup, served: &Served, stop: &AtomicBool) -> Heads {
-    let fit_one = |set: &SetName| {
+/// Fits every head that was asked for. `tuned`: what came of training copies; those that are asked for and not in it are still to
+/// be trained.
+pub(super) fn fit_all(setup: &ServingSetup, served: &Served, mut tuned: Tuned, stop: &AtomicBool) -> Heads {
+    let mut fit_one = |set: &SetName, kind: HeadKind| {
         let fitted = catch_unwind(AssertUnwindSafe(|| fit(setup, served, set, stop)));
         let fitted = fitted.unwrap_or_else(|_| {
             error!(stream = %setup.stream, %set,
@@ -168,26 +193,41 @@ pub(super) fn fit_all(setup: &ServingSetup, served: &Served, stop: &AtomicBool) 
                 "fitting a classifier panicked");
             Err(FitError::Panicked.into())
         });
-        fitted.map(Arc::new).map_err(|error| {
+        let with_copy = |fitted: Fitted| {
+            let tuning = || tuned.remove(set).unwrap_or(Tuning::Training);
+            Arc::new(Fitted {
+                tuning: (kind == HeadKind::Finetuned).then(tuning),
+                ..fitted
+            })
+        };
+        fitted.map(with_copy).map_err(|error| {
             warn!(stream = %setup.stream, generation = %served.published.generation, %set, %error,
                 hint = "give labels of samples that are held, then: curiod heads fit",
                 "could not fit a classifier for a new generation");
             error.to_string()
         })
     };
-    let sets = setup.labels.heads();
-    sets.into_iter().map(|set| (set.clone(), fit_one(&set))).collect()
+    let sets = setup.labels.heads().into_iter();
+    sets.map(|(set, kind)| (set.clone(), fit_one(&set, kind))).collect()
 }
 
 /// The heads of a generation for which none could be fitted.
 pub(super) fn none_fitted(labels: &LabelStore) -> Heads {
     let why = || Err("no thread could be started to fit it".to_owned());
-    labels.heads().into_iter().map(|set| (set, why())).collect()
+    labels.heads().into_keys().map(|set| (set, why())).collect()
 }
 
-fn training(labels: &LabelSet, held: &[Labelled], index: &Index, seed: u64) -> Training {
+/// What a head is fitted from: at most so many labelled samples, of each class about as many as of any other that has enough; and
+/// their ids.
+pub(super) fn training(
+    labels: &LabelSet,
+    held: &[Labelled],
+    index: &Index,
+    rows_max: usize,
+    seed: u64,
+) -> (Training, Vec<SampleId>) {
     let all: Vec<u32> = held.iter().map(|labelled| labelled.class).collect();
-    let chosen = balanced(&all, labels.classes().len(), ROWS_MAX, &mut rng::for_step(seed, 1, 0));
+    let chosen = balanced(&all, labels.classes().len(), rows_max, &mut rng::for_step(seed, 1, 0));
     let (mean, spread) = typical(&index.snapshot(), index.dim());
     let mut training = Training {
         rows: Vec::with_capacity(chosen.len() * index.dim()),
@@ -199,7 +239,7 @@ fn training(labels: &LabelSet, held: &[Labelled], index: &Index, seed: u64) -> T
         spread,
     };
     let mut present: BTreeSet<u32> = BTreeSet::new();
-    let mut known = Vec::new();
+    let (mut known, mut ids) = (Vec::new(), Vec::new());
     for labelled in chosen.into_iter().map(|at| held[at]) {
         // One that was evicted a moment ago is left out.
         if let Some(row) = index.embedding(labelled.id) {
@@ -207,6 +247,7 @@ fn training(labels: &LabelSet, held: &[Labelled], index: &Index, seed: u64) -> T
             training.groups.push(labelled.group);
             present.insert(labelled.class);
             known.push(labelled.class);
+            ids.push(labelled.id);
         }
     }
     // Classes of which nothing is held are none that could be answered.
@@ -217,7 +258,7 @@ fn training(labels: &LabelSet, held: &[Labelled], index: &Index, seed: u64) -> T
         .map(|(_, name)| name.clone())
         .collect();
     training.labels = known.iter().map(|class| places[class]).collect();
-    training
+    (training, ids)
 }
 
 /// The mean of an index's rows, and the root of their mean squared distance from it; of some, evenly spaced, where it is large.

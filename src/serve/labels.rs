@@ -350,7 +350,7 @@ fn listed(
                 set: name.clone(),
                 labels: set.labels().len(),
                 classes: set.classes().len(),
-                head: heads.contains(name),
+                head: heads.contains_key(name),
             })
             .collect(),
         set,

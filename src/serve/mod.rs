@@ -47,6 +47,7 @@ mod surfaces;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod tuning;
 mod unread;
 mod vector;
 

@@ -121,6 +121,8 @@ struct Inner {
     /// Held while classifiers are fitted, and until the generation that they are of answers: none is fitted for a generation
     /// that another is about to replace.
     fitting: Mutex<()>,
+    /// Held while a copy is trained: one at a time.
+    tuning: Mutex<()>,
     stopping: AtomicBool,
 }
 
@@ -143,6 +145,7 @@ impl StreamServing {
                 older: Mutex::default(),
                 threads: Mutex::default(),
                 fitting: Mutex::default(),
+                tuning: Mutex::default(),
                 stopping: AtomicBool::new(false),
             }),
         };

@@ -128,6 +128,16 @@ fn labels_know_no_tensors_and_the_learner_no_labels() {
 }
 
 #[test]
+fn what_is_trained_on_labels_knows_nothing_of_learning_without_them_but_how_pictures_are_shown() {
+    never_names(
+        room("tune"),
+        &["crate::serve", "crate::registry", "crate::replay", "crate::gate"],
+    );
+    let other_than_views = |file: &str| room("tune")(file) && file != "tune/shown.rs";
+    never_names(other_than_views, &["crate::learn"]);
+}
+
+#[test]
 fn sled_is_named_in_one_file() {
     never_names(|file| file != "replay/catalogue.rs", &["sled::"]);
 }

@@ -150,4 +150,19 @@ fn a_few_labels_make_a_classifier_that_outlives_kills_and_new_generations() {
         heads["heads"][0]["tested"]["accuracy"].as_f64().unwrap() > 0.7,
         "{heads}"
     );
+
+    // A copy of the network as well: the command waits for it, and it is trained again when the daemon starts again.
+    let state = |head: &Value| text(&head["finetune"], "state").to_owned();
+    let tuned = site.json(&["heads", "fit", "--finetune"]).unwrap();
+    assert!(["answers", "no_better"].contains(&state(&tuned).as_str()), "{tuned}");
+    let told = site.client(&["heads", "list"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("copy") && told.contains("of the same"), "{told}");
+    site.kill();
+    site.start();
+    site.wait_for("the copy after a restart", |site| {
+        let heads = site.json(&["heads", "list"])?;
+        let head = heads["heads"].get(0)?.clone();
+        ["answers", "no_better"].contains(&state(&head).as_str()).then_some(())
+    });
 }

@@ -41,6 +41,40 @@ fn log_of(dir: &Path) -> std::path::PathBuf {
 }
 
 #[test]
+fn a_log_of_the_version_before_is_read_and_written_anew_only_where_it_must() {
+    let dir = tempfile::tempdir().unwrap();
+    let (set, animal) = (name("animals"), [change(0, Some("cat"))]);
+    {
+        let store = LabelStore::open(dir.path()).unwrap();
+        let _ = store.apply(&set, &animal).unwrap();
+        store.keep_head(&set, HeadKind::Frozen).unwrap();
+    }
+    // Nothing in it is of the version after, so that it differs in its number alone.
+    let mut bytes = std::fs::read(log_of(dir.path())).unwrap();
+    assert_eq!(bytes[7], 2);
+    bytes[7] = 1;
+    std::fs::write(log_of(dir.path()), &bytes).unwrap();
+    let version = || std::fs::read(log_of(dir.path())).unwrap()[7];
+    {
+        let store = LabelStore::open(dir.path()).unwrap();
+        let _ = store.apply(&set, &[change(1, Some("dog"))]).unwrap();
+        assert_eq!(version(), 1, "the version before reads it still");
+        store.keep_head(&set, HeadKind::Finetuned).unwrap();
+        assert_eq!(version(), 2);
+    }
+    let store = LabelStore::open(dir.path()).unwrap();
+    assert_eq!(classes(&store, 2), [Some("cat".to_owned()), Some("dog".to_owned())]);
+    assert!(store.heads().into_iter().eq([(set.clone(), HeadKind::Finetuned)]));
+    store.keep_head(&set, HeadKind::Frozen).unwrap();
+    drop(store);
+    let store = LabelStore::open(dir.path()).unwrap();
+    assert!(
+        store.heads().into_iter().eq([(set, HeadKind::Frozen)]),
+        "the last kind counts"
+    );
+}
+
+#[test]
 fn labels_are_replaced_removed_and_there_again_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let store = LabelStore::open(dir.path()).unwrap();
@@ -66,14 +100,14 @@ fn labels_are_replaced_removed_and_there_again_after_a_restart() {
         .map(Ok)
     );
     store.apply(&name("others"), &[change(0, Some("böse Katze"))]).unwrap();
-    store.keep_head(&set).unwrap();
+    store.keep_head(&set, HeadKind::Frozen).unwrap();
     let expected = [Some("cat".to_owned()), Some("cat".to_owned()), None, None];
     for _ in 0..2 {
         drop(LabelStore::open(dir.path()).unwrap());
     }
     let store = LabelStore::open(dir.path()).unwrap();
     assert_eq!(classes(&store, 4), expected);
-    assert!(store.heads().iter().eq([&set]));
+    assert!(store.heads().into_iter().eq([(set.clone(), HeadKind::Frozen)]));
     assert_eq!(store.sets().len(), 2);
     assert_eq!(store.set(&set).classes().values().copied().collect::<Vec<_>>(), [2]);
     let _ = store.apply(&set, &[change(0, None), change(1, None)]).unwrap();
@@ -81,7 +115,7 @@ fn labels_are_replaced_removed_and_there_again_after_a_restart() {
     assert!(store.heads().is_empty(), "nor is a classifier of it fitted any more");
     store.close();
     let late = store.apply(&set, &[change(0, Some("cat"))]);
-    assert!(matches!(late, Err(LabelError::Closed)) && store.keep_head(&name("others")).is_err());
+    assert!(matches!(late, Err(LabelError::Closed)) && store.keep_head(&name("others"), HeadKind::Frozen).is_err());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod access;
 mod bounds;
 mod encoder;
+mod finetune;
 mod generations;
 mod labels;
 mod narrowed;
