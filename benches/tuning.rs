@@ -77,6 +77,7 @@ fn measure(part: &Part, flags: &Flags, data: &Path) {
     let network = learnt.network();
     let known = Embedded::of(&network, &learnt.archive.stream);
     let asked = Embedded::of(&network, &learnt.archive.asks);
+    let usual = Plan::of(&learnt.spec);
     let scratch = Learnt {
         weights: fresh(&learnt.spec),
         ..learnt.clone()
@@ -112,16 +113,16 @@ fn measure(part: &Part, flags: &Flags, data: &Path) {
                 [epochs, most, rate] => of.trained(
                     &Plan {
                         epochs: epochs as usize,
-                        steps: (Plan::default().steps.0, most as usize),
+                        steps: (usual.steps.0, most as usize),
                         rate,
-                        ..Plan::default()
+                        ..usual
                     },
                     seed,
                 ),
                 _ => {
                     let chosen_copy = of.tuned(seed);
                     chosen += usize::from(chosen_copy.is_some());
-                    chosen_copy.unwrap_or_else(|| of.trained(&Plan::default(), seed))
+                    chosen_copy.unwrap_or_else(|| of.trained(&usual, seed))
                 }
             };
             took += started.elapsed().as_secs_f64();

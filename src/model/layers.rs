@@ -1,7 +1,9 @@
 //! Layers that encoders and the heads of objectives share. Their variables are zero until initialised or loaded.
 
 use tch::nn::{Init, Path};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
+
+use crate::torch::{PackedMatrix, TorchError};
 
 /// LayerNorm's epsilon, timm's for a ViT.
 pub(super) const EPSILON: f64 = 1e-6;
@@ -11,28 +13,66 @@ pub(super) const EPSILON: f64 = 1e-6;
 pub struct Dense {
     pub(super) weight: Tensor,
     pub(super) bias: Tensor,
+    /// Both as a product wants them, once they no longer change.
+    packed: Option<PackedMatrix>,
 }
 
 impl Dense {
     /// From `inputs` numbers to `outputs`; zero until initialised or loaded.
     pub fn new(path: &Path, inputs: i64, outputs: i64) -> Self {
+        Self::of(
+            path.var("weight", &[outputs, inputs], Init::Const(0.0)),
+            path.var("bias", &[outputs], Init::Const(0.0)),
+        )
+    }
+
+    /// Of a matrix [outputs, inputs] and a bias `[outputs]`.
+    pub(super) fn of(weight: Tensor, bias: Tensor) -> Self {
         Self {
-            weight: path.var("weight", &[outputs, inputs], Init::Const(0.0)),
-            bias: path.var("bias", &[outputs], Init::Const(0.0)),
+            weight,
+            bias,
+            packed: None,
         }
     }
 
-    /// Keeps its numbers in this kind from now on.
-    pub(super) fn cast(&mut self, kind: Kind) {
+    /// Makes it ready to be used and no longer trained: its numbers are of this kind from now on, and on a CPU in the order that
+    /// products want, alone.
+    pub(super) fn settle(&mut self, kind: Kind) {
+        let _no_grad = tch::no_grad_guard();
+        if let Some(packed) = self.packed.take() {
+            self.weight = used(packed.matrix());
+        }
         for numbers in [&mut self.weight, &mut self.bias] {
             *numbers = numbers.to_kind(kind);
+        }
+        if self.weight.device() == Device::Cpu
+            && let Ok(packed) = PackedMatrix::new(&self.weight, &self.bias)
+        {
+            self.packed = Some(packed);
+            self.weight = Tensor::empty([0], (kind, Device::Cpu));
         }
     }
 
     /// [.., inputs] to [.., outputs].
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(&self.bias))
+        match &self.packed {
+            Some(packed) => used(packed.multiply(x, false)),
+            None => x.linear(&self.weight, Some(&self.bias)),
+        }
     }
+
+    /// [.., inputs] to [.., outputs], through GELU.
+    pub(super) fn forward_gelu(&self, x: &Tensor) -> Tensor {
+        match &self.packed {
+            Some(packed) => used(packed.multiply(x, true)),
+            None => self.forward(x).gelu("none"),
+        }
+    }
+}
+
+/// What a product gives. One that fails panics, as tch's operators do; where a network is used, panics are caught.
+fn used(product: Result<Tensor, TorchError>) -> Tensor {
+    product.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Layer normalisation over the last dimension (Ba et al. 2016).

@@ -119,6 +119,10 @@ pub trait Encoder: Send {
     fn forward(&self, images: &Tensor) -> Tensor {
         pooled(&self.map(images))
     }
+
+    /// Makes it ready to be used and no longer trained, its matrices of this kind (bfloat16 for passes under autocast), where
+    /// there is something to be gained by it.
+    fn settle(&mut self, _kind: Kind) {}
 }
 
 /// The mean over places: [B, D, h, w] to [B, D], float32.

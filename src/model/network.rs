@@ -1,6 +1,6 @@
 //! A network of any modality, and what it is given.
 
-use tch::{Device, TchError, Tensor};
+use tch::{Device, Kind, TchError, Tensor};
 
 use super::bert::{Bert, Tokens, mean_pooled};
 use super::text::Padded;
@@ -70,6 +70,18 @@ impl Network {
             Self::Texts(bert) => bert.dim(),
             Self::Series(network) => network.dim(),
             Self::States(network) => network.dim(),
+        }
+    }
+
+    /// Makes it ready to be used and no longer trained. `bf16`: costly operations run in bfloat16, under autocast.
+    pub fn settle(&mut self, bf16: bool) {
+        let kind = if bf16 { Kind::BFloat16 } else { Kind::Float };
+        match self {
+            Self::Pictures(encoder) => encoder.settle(kind),
+            Self::Texts(bert) => bert.settle(kind),
+            Self::Series(network) => network.settle(),
+            // Its products are small.
+            Self::States(_) => {}
         }
     }
 

@@ -70,6 +70,12 @@ impl PatchTransformer {
         self.dim
     }
 
+    /// Makes it ready to be used and no longer trained: its matrices are in the order that products want.
+    pub fn settle(&mut self) {
+        self.embed.settle(Kind::Float);
+        self.blocks.iter_mut().for_each(|block| block.settle(Kind::Float));
+    }
+
     /// What it makes of each token: [N, T, H]. Those of padding are finite and mean nothing.
     pub fn hidden(&self, patches: &Patches) -> Tensor {
         let seen = Tensor::cat(&[&patches.values, &patches.there, &patches.scale], 2); // [N, T, 2P + 2]

@@ -140,6 +140,10 @@ impl Encoder for Vit {
             .transpose(1, 2)
             .reshape([tokens.size()[0], self.dim, self.side, self.side])
     }
+
+    fn settle(&mut self, kind: Kind) {
+        self.blocks.iter_mut().for_each(|block| block.settle(kind));
+    }
 }
 
 /// Attention and a network of two layers, each after a norm and around a way past it.
@@ -173,8 +177,15 @@ impl Block {
     /// place holds no token.
     pub fn forward(&self, x: &Tensor, penalty: Option<&Tensor>) -> Tensor {
         let x = x + self.attend(&self.norm1.forward(x), penalty);
-        let y = self.wide.forward(&self.norm2.forward(&x)).gelu("none");
+        let y = self.wide.forward_gelu(&self.norm2.forward(&x));
         x + self.narrow.forward(&y)
+    }
+
+    /// Makes it ready to be used and no longer trained: its matrices are of this kind, in the order that products want.
+    pub fn settle(&mut self, kind: Kind) {
+        for dense in [&mut self.qkv, &mut self.attended, &mut self.wide, &mut self.narrow] {
+            dense.settle(kind);
+        }
     }
 
     fn attend(&self, x: &Tensor, penalty: Option<&Tensor>) -> Tensor {

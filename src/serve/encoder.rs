@@ -6,6 +6,7 @@
 
 mod worker;
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
@@ -75,7 +76,7 @@ pub struct EncoderSetup {
     pub lanes: usize,
     /// Numbers that the network is shown of one sample: pixels, or tokens.
     pub input_len: usize,
-    /// Threads of one operation.
+    /// Threads of one operation; of all lanes together while one alone is at work.
     pub threads: usize,
     /// Keeps an index level with the buffer, for a generation that has one.
     pub follower: Option<Follower>,
@@ -124,6 +125,7 @@ impl Encoder {
         let lanes = setup.lanes.max(1);
         let failures = Arc::new(Mutex::new(vec![None; lanes]));
         let held = Arc::new(());
+        let at_work = Arc::new(AtomicUsize::new(0));
         let numbers = setup.input_len.max(1);
         let mut followed = Some((setup.follower, setup.on_covered));
         let start = |lane| {
@@ -133,6 +135,8 @@ impl Encoder {
                 lane,
                 open: Arc::clone(&setup.open),
                 threads: setup.threads,
+                lanes,
+                at_work: Arc::clone(&at_work),
                 pass: (ENCODE_PASS_PIXELS_MAX / numbers).clamp(1, 64),
                 jobs: received.clone(),
                 follower: follower.flatten(),

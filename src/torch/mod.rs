@@ -10,7 +10,7 @@ pub use tch::{Device, Kind, Tensor};
 use tracing::{info, warn};
 
 pub use shim::{
-    AdamWStep, Bf16Autocast, adamw_step, channels_last, drop_gradients, lerp, norm, param_channels_last,
+    AdamWStep, Bf16Autocast, PackedMatrix, adamw_step, channels_last, drop_gradients, lerp, norm, param_channels_last,
     set_deterministic, tensor_over,
 };
 

@@ -1,11 +1,13 @@
-// What tch does not reach in libtorch: fused and foreach operations, bf16 autocast, memory formats, tensors over memory
+// What tch does not reach in libtorch: fused and foreach operations, packed matrices, bf16 autocast, memory formats, tensors over memory
 // that Rust owns, and the allocator's settings.
 // Always true: no C++ exception leaves a function. Each returns nullptr, or a text that the caller frees by
 // curiod_free_text. A tensor handed in is borrowed; a tensor handed out by `out` is the caller's.
 
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+#include <ATen/core/List.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
@@ -13,6 +15,7 @@
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
 #include <dlfcn.h>
@@ -23,7 +26,9 @@
 #include <exception>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <stdexcept>
+#include <string_view>
 #include <vector>
 
 namespace {
@@ -57,6 +62,19 @@ char *guarded(Body body) {
   } catch (...) {
     return strdup("an exception that is not a std::exception");
   }
+}
+
+// oneDNN's products by a matrix in its own order, which PyTorch's compiler uses and its headers do not declare.
+using PackMatrix = at::Tensor(const at::Tensor &, std::optional<c10::SymInt>);
+using MultiplyPacked = at::Tensor(const at::Tensor &, const at::Tensor &, const std::optional<at::Tensor> &,
+                                  std::string_view, c10::List<std::optional<at::Scalar>>,
+                                  std::optional<std::string_view>);
+
+at::Tensor multiply_packed(const at::Tensor &x, const at::Tensor &packed, const at::Tensor &bias, bool gelu) {
+  static auto op = c10::Dispatcher::singleton()
+                       .findSchemaOrThrow("mkldnn::_linear_pointwise", "")
+                       .typed<MultiplyPacked>();
+  return op.call(x, packed, bias, gelu ? "gelu" : "none", c10::List<std::optional<at::Scalar>>(), "none");
 }
 
 c10::DeviceType device_type(int cuda) { return cuda ? c10::DeviceType::CUDA : c10::DeviceType::CPU; }
@@ -143,6 +161,28 @@ char *curiod_channels_last(at::Tensor *tensor, at::Tensor **out) {
 }
 
 // Enters bf16 autocast on this thread. `was_enabled` and `was_type` are what curiod_autocast_leave puts back.
+// The matrix [outputs, inputs] in oneDNN's own order; tried with a row of zeros, so that one that can not be used is known
+// here.
+char *curiod_pack_matrix(at::Tensor *matrix, at::Tensor *bias, at::Tensor **out) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    static auto op = c10::Dispatcher::singleton()
+                         .findSchemaOrThrow("mkldnn::_reorder_linear_weight", "")
+                         .typed<PackMatrix>();
+    auto packed = op.call(matrix->contiguous(), std::nullopt);
+    multiply_packed(at::zeros({1, matrix->size(1)}, matrix->options()), packed, *bias, false);
+    *out = new at::Tensor(packed);
+  });
+}
+
+// x [.., inputs] times a packed matrix, plus the bias, through GELU (by the error function) where that is asked for.
+char *curiod_multiply_packed(at::Tensor *x, at::Tensor *packed, at::Tensor *bias, int gelu, at::Tensor **out) {
+  return guarded([&] {
+    c10::NoGradGuard no_grad;
+    *out = new at::Tensor(multiply_packed(*x, *packed, *bias, gelu != 0));
+  });
+}
+
 char *curiod_autocast_enter(int cuda, int *was_enabled, int *was_type) {
   return guarded([&] {
     auto device = device_type(cuda);

@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr::null_mut;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::TorchError;
 
@@ -39,6 +39,14 @@ unsafe extern "C" {
     fn curiod_drop_gradients(params: *const *const Raw, count: usize) -> *mut c_char;
     fn curiod_param_channels_last(param: *const Raw) -> *mut c_char;
     fn curiod_channels_last(tensor: *const Raw, out: *mut *mut Raw) -> *mut c_char;
+    fn curiod_pack_matrix(matrix: *const Raw, bias: *const Raw, out: *mut *mut Raw) -> *mut c_char;
+    fn curiod_multiply_packed(
+        x: *const Raw,
+        packed: *const Raw,
+        bias: *const Raw,
+        gelu: c_int,
+        out: *mut *mut Raw,
+    ) -> *mut c_char;
     fn curiod_autocast_enter(cuda: c_int, was_enabled: *mut c_int, was_type: *mut c_int) -> *mut c_char;
     fn curiod_autocast_leave(cuda: c_int, was_enabled: c_int, was_type: c_int) -> *mut c_char;
     fn curiod_set_deterministic(on: c_int) -> *mut c_char;
@@ -205,6 +213,53 @@ pub fn channels_last(tensor: &Tensor) -> Result<Tensor, TorchError> {
     unsafe {
         checked(curiod_channels_last(tensor.as_ptr(), &mut out))?;
         Ok(owned(out))
+    }
+}
+
+/// A matrix and a bias in the order in which oneDNN multiplies by them, so that no product packs them anew. On a CPU; it is for
+/// use, not for training.
+#[derive(Debug)]
+pub struct PackedMatrix {
+    packed: Tensor,
+    bias: Tensor,
+}
+
+impl PackedMatrix {
+    /// Packs a matrix [outputs, inputs] and a bias `[outputs]`, both float32 or both bfloat16. An error where this machine's oneDNN
+    /// has no such product.
+    pub fn new(matrix: &Tensor, bias: &Tensor) -> Result<Self, TorchError> {
+        let mut out = null_mut();
+        // SAFETY: two live tensors, borrowed for the call.
+        unsafe {
+            checked(curiod_pack_matrix(matrix.as_ptr(), bias.as_ptr(), &mut out))?;
+            Ok(Self {
+                packed: owned(out),
+                bias: bias.shallow_clone(),
+            })
+        }
+    }
+
+    /// The matrix in rows again.
+    pub fn matrix(&self) -> Result<Tensor, TorchError> {
+        Ok(self.packed.f_to_dense(None::<Kind>, false)?)
+    }
+
+    /// [.., inputs] to [.., outputs], in the matrix's kind; through GELU (Hendrycks and Gimpel 2016, by the error function) where
+    /// `gelu`.
+    pub fn multiply(&self, x: &Tensor, gelu: bool) -> Result<Tensor, TorchError> {
+        let x = x.f_to_kind(self.bias.kind())?;
+        let mut out = null_mut();
+        // SAFETY: three live tensors, borrowed for the call.
+        unsafe {
+            checked(curiod_multiply_packed(
+                x.as_ptr(),
+                self.packed.as_ptr(),
+                self.bias.as_ptr(),
+                c_int::from(gelu),
+                &mut out,
+            ))?;
+            Ok(owned(out))
+        }
     }
 }
 

@@ -104,3 +104,34 @@ fn cuda_that_is_asked_for_and_absent_is_an_error_that_names_the_library() {
     };
     assert_eq!(prepare(&auto).unwrap(), Device::Cpu);
 }
+
+#[test]
+fn a_packed_matrix_multiplies_as_the_matrix_does_and_gives_it_back() {
+    let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Float, Device::Cpu));
+    let (matrix, bias) = (random(&[24, 40]), random(&[24]));
+    let largest = |gap: Tensor| gap.abs().max().double_value(&[]);
+    for (kind, allowed) in [(Kind::Float, 1e-4), (Kind::BFloat16, 0.2)] {
+        let (matrix, bias) = (matrix.to_kind(kind), bias.to_kind(kind));
+        // Of what products are made of here; elsewhere oneDNN may have no such product, and the plain one is used.
+        let packed = PackedMatrix::new(&matrix, &bias).unwrap();
+        assert_eq!(largest(packed.matrix().unwrap() - &matrix), 0.0);
+        for shape in [&[1, 40][..], &[7, 40], &[2, 5, 40]] {
+            let x = random(shape);
+            let plain = x.to_kind(kind).linear(&matrix, Some(&bias));
+            let product = packed.multiply(&x, false).unwrap();
+            assert_eq!((product.kind(), product.size()), (kind, plain.size()));
+            assert!(
+                largest((&product - &plain).to_kind(Kind::Float)) < allowed,
+                "{kind:?} {shape:?}"
+            );
+            let curved = packed.multiply(&x, true).unwrap();
+            let gap = largest((curved - plain.gelu("none")).to_kind(Kind::Float));
+            assert!(gap < allowed, "{kind:?} {shape:?}: {gap}");
+        }
+    }
+    let packed = PackedMatrix::new(&matrix, &bias).unwrap();
+    assert!(
+        packed.multiply(&random(&[2, 39]), false).is_err(),
+        "a row of another length"
+    );
+}

@@ -8,7 +8,7 @@ use tch::{Kind, Reduction, Tensor};
 use super::shown::Shower;
 use super::{Copy, Origin, Read, Stop, TuneError};
 use crate::labels::{Head, Training};
-use crate::model::{EncoderSpec, Input, Network, weights};
+use crate::model::{Architecture, EncoderSpec, ImageSpec, Input, Network, weights};
 use crate::rng;
 use crate::torch::Bf16Autocast;
 
@@ -28,12 +28,22 @@ pub struct Plan {
     pub head_rate: f64,
 }
 
-impl Default for Plan {
-    fn default() -> Self {
+/// The highest learning rates: of convolutions, and of transformers, whose copies forget at higher ones what they are copies of.
+const RATE_OF_CONVOLUTIONS: f64 = 1e-3;
+const RATE: f64 = 2e-4;
+
+impl Plan {
+    /// The usual one for copies of such a network.
+    pub fn of(spec: &EncoderSpec) -> Self {
+        use Architecture::{Resnet18, Resnet50, ResnetTiny};
+        let is_convolution = |spec: &ImageSpec| matches!(spec.architecture, ResnetTiny | Resnet18 | Resnet50);
         Self {
-            epochs: 20,
-            steps: (40, 300),
-            rate: 2e-4,
+            epochs: 40,
+            steps: (40, 600),
+            rate: match spec {
+                EncoderSpec::Image(spec) if is_convolution(spec) => RATE_OF_CONVOLUTIONS,
+                _ => RATE,
+            },
             head_rate: 1e-2,
         }
     }

@@ -147,7 +147,7 @@ pub fn tune(
     seed: u64,
     stop: Stop<'_>,
 ) -> Result<Outcome, TuneError> {
-    let (folds, plan) = (training.folds(FOLDS), Plan::default());
+    let (folds, plan) = (training.folds(FOLDS), Plan::of(origin.spec));
     if folds.iter().all(Option::is_none) {
         return Err(TuneError::Untested);
     }

@@ -249,11 +249,11 @@ fn texts_series_and_transitions_are_tuned_too() {
         let label = (number % 2) as u32;
         let mut rng = rng::for_step(19, number, 0);
         let state: Vec<f32> = (0..4).map(|_| rng::normal(&mut rng) as f32).collect();
-        let sign = if label == 0 { 1.0 } else { -1.0 };
+        let step = if label == 0 { 1.0 } else { -1.0 };
         let transition = Transition {
             episode: 0,
             t: number,
-            next_state: state.iter().map(|value| sign * value).collect(),
+            next_state: state.iter().map(|value| value + step).collect(),
             state,
             action: Action::Discrete(0),
         };

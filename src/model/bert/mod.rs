@@ -74,11 +74,11 @@ impl Bert {
         span.padded(x).view([count, len, self.dim()])
     }
 
-    /// Makes it ready to be used and no longer trained: what is joined in every pass is joined once, and where `bf16` its matrices
-    /// are kept in bfloat16, for passes under autocast.
-    pub fn settle(&mut self, bf16: bool) {
+    /// Makes it ready to be used and no longer trained: what is joined in every pass is joined once, and its matrices are kept in
+    /// this kind (bfloat16 for passes under autocast), in the order that products want.
+    pub fn settle(&mut self, kind: Kind) {
         let _no_grad = tch::no_grad_guard();
-        self.layers.iter_mut().for_each(|layer| layer.settle(bf16));
+        self.layers.iter_mut().for_each(|layer| layer.settle(kind));
     }
 
     /// What a batch's tokens begin as, before the norm: [B * T, H].
@@ -156,10 +156,7 @@ impl<'a> Span<'a> {
 /// Attention and a network of two layers, each followed by a norm of its sum with what it was given.
 #[derive(Debug)]
 struct Layer {
-    /// The matrices of queries, keys and values.
-    qkv: [Dense; 3],
-    /// Their weights and biases one below the other, once they no longer change.
-    joined: Option<(Tensor, Tensor)>,
+    qkv: Qkv,
     attended: Dense,
     norm1: LayerNorm,
     wide: Dense,
@@ -168,14 +165,38 @@ struct Layer {
     heads: i64,
 }
 
+/// The matrices of queries, keys and values.
+#[derive(Debug)]
+enum Qkv {
+    /// As they are trained and named.
+    Apart([Dense; 3]),
+    /// One below the other, once they no longer change.
+    Joined(Dense),
+}
+
+impl Qkv {
+    /// [N, H] to [N, 3 * H]. One product in place of three: what is read once need not be cast, nor its gradients added, three
+    /// times.
+    fn forward(&self, x: &Tensor) -> Tensor {
+        match self {
+            Self::Apart(parts) => join(parts).forward(x),
+            Self::Joined(joined) => joined.forward(x),
+        }
+    }
+}
+
+fn join(parts: &[Dense; 3]) -> Dense {
+    let joined = |of: fn(&Dense) -> &Tensor| Tensor::cat(&parts.each_ref().map(of), 0);
+    Dense::of(joined(|part| &part.weight), joined(|part| &part.bias))
+}
+
 impl Layer {
     fn new(path: &Path, plan: &BertPlan) -> Self {
         let (attention, hidden) = (path / "attention", plan.hidden);
         let square = |name: &str| Dense::new(&(&attention / "self" / name), hidden, hidden);
         let norm = |path: Path| LayerNorm::with_epsilon(&(path / "LayerNorm"), hidden, plan.layer_norm_eps);
         Self {
-            qkv: ["query", "key", "value"].map(square),
-            joined: None,
+            qkv: Qkv::Apart(["query", "key", "value"].map(square)),
             attended: Dense::new(&(&attention / "output" / "dense"), hidden, hidden),
             norm1: norm(&attention / "output"),
             wide: Dense::new(&(path / "intermediate" / "dense"), hidden, plan.intermediate),
@@ -188,42 +209,26 @@ impl Layer {
     /// [N, H] to [N, H].
     fn forward(&self, x: &Tensor, span: &Span<'_>) -> Tensor {
         let x = self.norm1.forward(&(self.attend(x, span) + x));
-        let y = self.narrow.forward(&self.wide.forward(&x).gelu("none"));
+        let y = self.narrow.forward(&self.wide.forward_gelu(&x));
         self.norm2.forward(&(y + x))
     }
 
     fn attend(&self, x: &Tensor, span: &Span<'_>) -> Tensor {
-        // One product in place of three: what is read once need not be cast and its gradients not added three times.
-        let qkv = match &self.joined {
-            Some((weight, bias)) => x.linear(weight, Some(bias)),
-            None => {
-                let (weight, bias) = self.join();
-                x.linear(&weight, Some(&bias))
-            }
-        }; //                                                                             [N, 3 * H]
+        let qkv = self.qkv.forward(x); //                                                 [N, 3 * H]
         self.attended
             .forward(&span.packed(mix(&span.padded(qkv), span, self.heads)))
     }
 
-    fn join(&self) -> (Tensor, Tensor) {
-        let joined = |of: fn(&Dense) -> &Tensor| Tensor::cat(&self.qkv.each_ref().map(of), 0);
-        (joined(|part| &part.weight), joined(|part| &part.bias))
-    }
-
-    fn settle(&mut self, bf16: bool) {
-        if bf16 {
-            let matrices = self.qkv.iter_mut();
-            let others = [&mut self.attended, &mut self.wide, &mut self.narrow];
-            matrices.chain(others).for_each(|dense| dense.cast(Kind::BFloat16));
+    fn settle(&mut self, kind: Kind) {
+        if let Qkv::Apart(parts) = &self.qkv {
+            self.qkv = Qkv::Joined(join(parts));
         }
-        let (weight, bias) = self.join();
-        // Parts of the joined ones from now on: they are there once.
-        for (at, part) in (0..).zip(&mut self.qkv) {
-            let rows = part.bias.size()[0];
-            part.weight = weight.narrow(0, at * rows, rows);
-            part.bias = bias.narrow(0, at * rows, rows);
+        if let Qkv::Joined(joined) = &mut self.qkv {
+            joined.settle(kind);
         }
-        self.joined = Some((weight, bias));
+        for dense in [&mut self.attended, &mut self.wide, &mut self.narrow] {
+            dense.settle(kind);
+        }
     }
 }
 

@@ -292,7 +292,7 @@ fn a_settled_network_gives_packed_texts_the_same_vectors() {
     let _no_grad = tch::no_grad_guard();
     let expected = bert.hidden(&Tokens::of(&slices(&texts), 9));
     for (bf16, allowed) in [(false, 2e-6), (true, 0.06)] {
-        bert.settle(bf16);
+        bert.settle(if bf16 { Kind::BFloat16 } else { Kind::Float });
         let _autocast = bf16.then(|| crate::torch::Bf16Autocast::enter(Device::Cpu).unwrap());
         let packed = bert.hidden(&Tokens::packed_of(&slices(&texts), 9));
         assert_eq!(packed.size(), expected.size());

@@ -3,8 +3,11 @@
 
 use tch::{TchError, Tensor};
 
-/// Rows of packed tokens are filled up to a multiple of this, so that few shapes of products come up.
+/// Rows of packed tokens are filled up to a multiple of this at least, so that few shapes of products come up: oneDNN keeps each.
 const PACKED_STEP: usize = 16;
+
+/// Beyond eight such steps they are filled up by an eighth at most.
+const PACKED_STEPS: usize = 8;
 
 /// A batch of texts, the shorter ones filled up.
 #[derive(Debug)]
@@ -44,12 +47,18 @@ impl Packing {
         };
         let rows: Vec<i64> = mask.iter().map(row).collect();
         let first = places.first().copied().unwrap_or(0);
-        places.resize(places.len().next_multiple_of(PACKED_STEP).max(PACKED_STEP), first);
+        places.resize(packed_rows(places.len()), first);
         Self {
             places: Tensor::from_slice(&places),
             rows: Tensor::from_slice(&rows),
         }
     }
+}
+
+/// Rows for so many tokens.
+fn packed_rows(tokens: usize) -> usize {
+    let step = tokens.next_power_of_two() / 2 / PACKED_STEPS;
+    tokens.max(1).next_multiple_of(step.max(PACKED_STEP))
 }
 
 impl Tokens {
@@ -70,5 +79,28 @@ impl Tokens {
     pub fn size(&self) -> (i64, i64) {
         let size = self.ids.size();
         (size[0], size[1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::packed_rows;
+
+    #[test]
+    fn rows_come_in_few_numbers_and_are_filled_up_by_an_eighth_at_most() {
+        let mut all: Vec<usize> = (0..=4_096).map(packed_rows).collect();
+        assert_eq!(
+            (all[0], all[1], all[16], all[17], all[128], all[129]),
+            (16, 16, 16, 32, 128, 144)
+        );
+        for tokens in 128..=4_096 {
+            assert!(
+                all[tokens] >= tokens && all[tokens] * 8 <= tokens * 9 + 8,
+                "{tokens}: {}",
+                all[tokens]
+            );
+        }
+        all.dedup();
+        assert_eq!(all.len(), 8 + 5 * 8);
     }
 }

@@ -88,9 +88,7 @@ impl Embedder {
         fill(&variables)?;
         weights::lay_out(&variables)?;
         variables.freeze();
-        if let Network::Texts(bert) = &mut network {
-            bert.settle(false);
-        }
+        network.settle(false);
         Ok(Self {
             network,
             bf16: false,
@@ -117,9 +115,7 @@ impl Embedder {
     /// of series and of transitions, which are small and whose errors are looked at, stay as they are.
     pub fn in_bf16(mut self) -> Self {
         self.bf16 = matches!(self.network, Network::Pictures(_) | Network::Texts(_));
-        if let Network::Texts(bert) = &mut self.network {
-            bert.settle(true);
-        }
+        self.network.settle(self.bf16);
         self
     }
 

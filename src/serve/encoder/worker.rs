@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,9 @@ pub(super) struct Worker {
     pub(super) lane: usize,
     pub(super) open: Arc<Open>,
     pub(super) threads: usize,
+    pub(super) lanes: usize,
+    /// Lanes that are answering.
+    pub(super) at_work: Arc<AtomicUsize>,
     /// Pictures of one pass.
     pub(super) pass: usize,
     pub(super) jobs: Receiver<Work>,
@@ -46,6 +50,16 @@ pub(super) struct Worker {
 
 /// Nobody holds the encoder any more.
 struct Abandoned;
+
+/// A lane is at work as long as it lives; after it index work goes on with the lane's own threads.
+struct Turn<'a>(&'a Worker);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::Relaxed);
+        torch::set_threads(self.0.threads);
+    }
+}
 
 impl Worker {
     pub(super) fn run(&mut self) {
@@ -152,6 +166,7 @@ impl Worker {
     }
 
     fn answer(&self, embedder: &Embedder, jobs: Vec<Job>) {
+        let _turn = self.turn();
         let contents: Vec<&Content> = jobs.iter().flat_map(|job| &job.contents).collect();
         let mut embeddings = Vec::with_capacity(contents.len() * embedder.dim());
         for pass in contents.chunks(self.pass) {
@@ -185,6 +200,18 @@ impl Worker {
             // A caller that has gone meanwhile needs no answer.
             let _ = job.reply.send(Ok(own.to_vec()));
         }
+    }
+
+    /// Counts this lane among those at work. While no other is, and nothing waits for one, its operations use the threads of all.
+    fn turn(&self) -> Turn<'_> {
+        let others = self.at_work.fetch_add(1, Ordering::Relaxed);
+        let is_alone = others == 0 && self.jobs.is_empty();
+        torch::set_threads(if is_alone {
+            self.threads * self.lanes
+        } else {
+            self.threads
+        });
+        Turn(self)
     }
 
     /// Waits until the rest is over; answers queries with the failure where no other lane can answer them.
