@@ -13,6 +13,7 @@ mod init;
 mod layers;
 mod network;
 pub mod onnx;
+mod operators;
 mod patches;
 mod pretrained;
 mod raw;
@@ -23,6 +24,7 @@ mod spec;
 mod spectrum;
 mod states;
 pub mod text;
+pub mod torchscript;
 pub mod vit;
 pub mod weights;
 

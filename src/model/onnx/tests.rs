@@ -97,7 +97,11 @@ fn a_file_that_is_read_back_is_whole_and_every_value_in_it_is_made_before_it_is_
         let graph = model.graph.unwrap();
         let mut there: BTreeSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
         for numbers in &graph.initializer {
-            let each = if numbers.data_type == proto::FLOAT { 4 } else { 8 };
+            let each = if numbers.data_type == Number::Float.data_type() {
+                4
+            } else {
+                8
+            };
             let count = numbers.dims.iter().product::<i64>() as usize;
             assert_eq!(numbers.raw_data.len(), each * count, "{}", numbers.name);
             assert!(there.insert(&numbers.name), "{} is there twice", numbers.name);
