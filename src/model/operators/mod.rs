@@ -6,6 +6,8 @@
 //! What a sample's numbers go through before the network is among them where ONNX can say it: series are cut and normalised there,
 //! states filled up and scaled. Pictures come normalised, texts as token ids; [`properties`] say how.
 
+#[cfg(test)]
+pub(in crate::model) mod examples;
 mod graph;
 mod layers;
 mod parts;
