@@ -41,6 +41,7 @@ pub use hole::Hole;
 pub use init::initialise;
 pub use layers::{Dense, LayerNorm};
 pub use network::{Input, Network};
+pub use operators::Misfit;
 pub use patches::{PatchHead, PatchTransformer, Patches};
 pub use pretrained::Pretrained;
 pub use raw::raw;
