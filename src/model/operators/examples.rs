@@ -96,6 +96,7 @@ pub(in crate::model) fn agree(what: &str, ours: &[f32], theirs: &[Vec<f32>]) {
             dot(theirs, theirs)
         );
         let cosine = dot(ours, theirs) / dot(ours, ours).sqrt() / dot(theirs, theirs).sqrt();
+        println!("{what} {at}: {cosine:.8}");
         assert!(cosine > 0.999_99, "{what} {at}: {cosine}");
     }
 }
