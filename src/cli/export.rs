@@ -1,4 +1,4 @@
-//! `curiod models export`: a generation on this machine, as the daemon has it or as ONNX.
+//! `curiod models export`: a generation on this machine, as the daemon has it, as ONNX or as TorchScript.
 //! Always true: every file is what the manifest says, by its hash; what is written has its name once it is whole, and takes the place
 //! of nothing.
 
@@ -17,11 +17,9 @@ use crate::client::{Client, DownloadError};
 use crate::durable::{self, DurableError};
 use crate::ids::{Generation, StreamName};
 use crate::model::onnx::onnx;
+use crate::model::torchscript::torchscript;
 use crate::registry::Manifest;
 use crate::registry::layout::{CONFIG_FILE, MANIFEST_FILE, MODEL_FILE};
-
-/// The name of an encoder as ONNX.
-const ONNX_FILE: &str = "model.onnx";
 
 /// Bytes of a manifest.
 const MANIFEST_BYTES_MAX: usize = 16 << 20;
@@ -33,6 +31,47 @@ pub enum ExportFormat {
     Safetensors,
     /// The encoder for ONNX Runtime and others, with its configuration and the vocabulary of texts
     Onnx,
+    /// The encoder for libtorch and PyTorch, with its configuration and the vocabulary of texts
+    Torchscript,
+}
+
+/// An encoder in a file of its own.
+struct EncoderFile {
+    name: &'static str,
+    /// What the name of a file ends in that is wanted without a folder.
+    ending: &'static str,
+    /// Writes it of a generation's manifest and its weights; an error in words.
+    written: fn(&Manifest, Vec<u8>) -> Result<Vec<u8>, String>,
+}
+
+impl ExportFormat {
+    /// None where the generation is copied as it is.
+    fn encoder_file(self) -> Option<EncoderFile> {
+        match self {
+            Self::Safetensors => None,
+            Self::Onnx => Some(EncoderFile {
+                name: "model.onnx",
+                ending: "onnx",
+                written: |manifest, weights| {
+                    onnx(
+                        &manifest.provenance.encoder,
+                        weights,
+                        &about(manifest),
+                        manifest.generation.0,
+                    )
+                    .map_err(|error| error.to_string())
+                },
+            }),
+            Self::Torchscript => Some(EncoderFile {
+                name: "model.pt",
+                ending: "pt",
+                written: |manifest, weights| {
+                    torchscript(&manifest.provenance.encoder, weights, &about(manifest))
+                        .map_err(|error| error.to_string())
+                },
+            }),
+        }
+    }
 }
 
 /// The flags of `curiod models export`.
@@ -47,7 +86,7 @@ pub struct ExportArgs {
     /// What to write
     #[arg(long, value_enum, default_value_t = ExportFormat::Safetensors)]
     format: ExportFormat,
-    /// The folder to make; or, of ONNX, a file whose name ends in .onnx
+    /// The folder to make; or a file: of ONNX one whose name ends in .onnx, of TorchScript in .pt
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
 }
@@ -74,8 +113,13 @@ impl Drop for Making {
 }
 
 pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
-    let is_file = args.format == ExportFormat::Onnx && args.out.extension().is_some_and(|ending| ending == "onnx");
-    must_be_free(&args.out, is_file)?;
+    let encoder = args.format.encoder_file();
+    // The name of the only file, where only one is wanted.
+    let alone = encoder
+        .as_ref()
+        .filter(|encoder| args.out.extension().is_some_and(|ending| ending == encoder.ending))
+        .map(|encoder| encoder.name);
+    must_be_free(&args.out, alone.is_some())?;
     let making = Making {
         dir: durable::temp_beside(&args.out),
     };
@@ -83,37 +127,39 @@ pub(super) fn export(args: &ExportArgs) -> Result<(), Failure> {
     let client = args.connection.client()?;
     let generation = Fetching::begin(&client, &args.model)?;
     let manifest = &generation.manifest;
-    match args.format {
-        ExportFormat::Safetensors => {
+    match encoder {
+        None => {
             write(&making.dir.join(MANIFEST_FILE), &generation.text)?;
             for name in manifest.files.keys() {
                 generation.fetch(&client, name, &making.dir)?;
             }
         }
-        ExportFormat::Onnx => {
-            let beside = manifest.files.keys().filter(|name| !is_file && goes_with_onnx(name));
+        Some(encoder) => {
+            let beside = manifest
+                .files
+                .keys()
+                .filter(|name| alone.is_none() && goes_with_it(name));
             for name in beside.map(String::as_str).chain([MODEL_FILE]) {
                 generation.fetch(&client, name, &making.dir)?;
             }
             let weights = making.dir.join(MODEL_FILE);
             let bytes = fs::read(&weights).map_err(|error| unwritten(&weights, &error))?;
             fs::remove_file(&weights).map_err(|error| unwritten(&weights, &error))?;
-            let spec = &manifest.provenance.encoder;
-            let model = onnx(spec, bytes, &about(manifest), manifest.generation.0).map_err(|error| {
+            let model = (encoder.written)(manifest, bytes).map_err(|error| {
                 Failure::new(Failure::FAILED, format!("generation {}: {error}", manifest.generation))
             })?;
-            write(&making.dir.join(ONNX_FILE), &model)?;
+            write(&making.dir.join(encoder.name), &model)?;
         }
     }
-    let written = match is_file {
-        true => vec![(ONNX_FILE.to_owned(), fs::metadata(making.dir.join(ONNX_FILE)))],
-        false => files_of(&making.dir),
+    let written = match alone {
+        Some(file) => vec![(file.to_owned(), fs::metadata(making.dir.join(file)))],
+        None => files_of(&making.dir),
     };
     let written: Vec<(String, u64)> = written
         .into_iter()
         .map(|(name, metadata)| (name, metadata.map_or(0, |metadata| metadata.len())))
         .collect();
-    name(&making.dir, &args.out, is_file)?;
+    name(&making.dir, &args.out, alone)?;
     let bytes: u64 = written.iter().map(|(_, bytes)| bytes).sum();
     if args.output.json {
         let files: Vec<Value> = written
@@ -230,7 +276,7 @@ impl Write for Bounded {
     }
 }
 
-/// What an ONNX file says of the generation, beside how it is asked.
+/// What an encoder's file says of the generation, beside how it is asked.
 fn about(manifest: &Manifest) -> Vec<(&'static str, String)> {
     vec![
         ("stream", manifest.provenance.stream.to_string()),
@@ -241,8 +287,8 @@ fn about(manifest: &Manifest) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Whether whoever runs the ONNX file needs it too.
-fn goes_with_onnx(name: &str) -> bool {
+/// Whether whoever runs an encoder's file needs it too.
+fn goes_with_it(name: &str) -> bool {
     name == CONFIG_FILE || name == "special_tokens_map.json" || name.starts_with("tokenizer")
 }
 
@@ -256,11 +302,11 @@ fn must_be_free(out: &Path, is_file: bool) -> Result<(), Failure> {
     Err(Failure::new(Failure::USAGE, what).hint("name another, or remove it first"))
 }
 
-/// Gives what was made its name.
-fn name(made: &Path, out: &Path, is_file: bool) -> Result<(), Failure> {
-    let named = match is_file {
-        true => durable::rename(&made.join(ONNX_FILE), out),
-        false => {
+/// Gives what was made its name: the folder, or of what is in it a file alone.
+fn name(made: &Path, out: &Path, alone: Option<&str>) -> Result<(), Failure> {
+    let named = match alone {
+        Some(file) => durable::rename(&made.join(file), out),
+        None => {
             if out.is_dir() {
                 // Fails where something came into it meanwhile.
                 fs::remove_dir(out).map_err(|error| unwritten(out, &error))?;

@@ -25,7 +25,7 @@ pub enum ModelsCommand {
     Pin(PinArgs),
     /// Have the newest generation answer again
     Unpin(UnpinArgs),
-    /// Copy a generation to this machine: its folder as it is, or its encoder as ONNX
+    /// Copy a generation to this machine: its folder as it is, or its encoder as ONNX or TorchScript
     #[command(visible_alias = "fetch")]
     Export(ExportArgs),
     /// What another generation changed, by who is near whom

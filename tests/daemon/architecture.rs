@@ -209,6 +209,16 @@ fn every_warning_and_error_of_the_log_says_what_to_do() {
 }
 
 #[test]
+fn an_encoder_is_written_for_others_without_a_tensor() {
+    let rooms = ["model/operators/", "model/onnx/", "model/torchscript/"];
+    let for_tests = ["tests.rs", "examples.rs"];
+    let inside = |file: &str| {
+        rooms.iter().any(|room| file.starts_with(room)) && !for_tests.iter().any(|name| file.ends_with(name))
+    };
+    never_names(inside, &["crate::torch", "tch::"]);
+}
+
+#[test]
 fn curiosity_knows_no_tensors_and_no_disk() {
     never_names(
         room("curiosity"),

@@ -1,4 +1,4 @@
-//! Published models elsewhere: exported from a living daemon, whole, and in onnxruntime's hands the daemon's vectors.
+//! Published models elsewhere: exported from a living daemon, whole, and in the hands of onnxruntime and PyTorch the daemon's vectors.
 
 use std::fs;
 use std::io::Write;
@@ -54,48 +54,55 @@ fn started_with(mut site: Site, candidate_steps: u32) -> Site {
     site
 }
 
-/// Exports the first generation as ONNX, and compares what it makes of samples with what the daemon does. `question`: the same samples
-/// as `embed` takes them.
+/// What an encoder is written as, the file that it is in, and the package that runs it.
+const FORMATS: [(&str, &str, &str); 2] = [
+    ("onnx", "model.onnx", "onnxruntime"),
+    ("torchscript", "model.pt", "torch"),
+];
+
+/// Exports the first generation in every format, and compares what each file makes of samples with what the daemon does. `packages`:
+/// what the program needs beside what runs the file; `question`: the same samples as `embed` takes them.
 fn compare(site: &Site, stream: &str, packages: &str, samples: &Value, question: Value) {
     let generation = site.wait_until("generation", 1)["generation"].as_u64().unwrap();
-    let (model, out) = (format!("{stream}@{generation}"), site.path("exported"));
-    let out_name = out.to_str().unwrap();
-    let written = site
-        .json(&["models", "export", &model, "--format", "onnx", "--out", out_name])
-        .unwrap();
-    assert_eq!(written["generation"], generation);
-    let names: Vec<&str> = written["files"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|file| file["path"].as_str().unwrap())
-        .collect();
-    assert_eq!(files_below(&out), names);
-    assert!(
-        names.contains(&"model.onnx") && names.contains(&"config.json"),
-        "{names:?}"
-    );
-
-    let Some(python) = python(packages) else { return };
+    let model = format!("{stream}@{generation}");
+    for (format, file, _) in FORMATS {
+        let out = site.path(format);
+        let out_name = out.to_str().unwrap();
+        let written = site
+            .json(&["models", "export", &model, "--format", format, "--out", out_name])
+            .unwrap();
+        assert_eq!(written["generation"], generation);
+        let names: Vec<&str> = written["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|file| file["path"].as_str().unwrap())
+            .collect();
+        assert_eq!(files_below(&out), names);
+        assert!(names.contains(&file) && names.contains(&"config.json"), "{names:?}");
+    }
     let mut question = question;
     question["model"] = json!(model);
     let answer = site.post("/api/v1/embed", &question).unwrap();
     assert_eq!(answer["generation"], generation);
     let ours: Vec<Vec<f64>> = serde_json::from_value(answer["embeddings"].clone()).unwrap();
-    let theirs = asked(&python, site, &out, samples);
-    assert_eq!(
-        (ours.len(), theirs.len()),
-        (samples.as_array().unwrap().len(), ours.len())
-    );
-    for (at, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
-        let cosine = dot(ours, theirs) / (dot(ours, ours) * dot(theirs, theirs)).sqrt();
-        println!("{stream} {at}: {cosine:.6}");
-        assert!(cosine > COSINE_MIN, "{stream} {at}: {cosine}");
-        assert!(
-            (dot(theirs, theirs) - 1.0).abs() < 1e-4,
-            "{stream} {at} is not of unit length"
-        );
+    assert_eq!(ours.len(), samples.as_array().unwrap().len());
+    for (format, _, package) in FORMATS {
+        let Some(python) = python(&format!("{packages}, {package}")) else {
+            continue;
+        };
+        let theirs = asked(&python, site, &site.path(format), samples);
+        assert_eq!(theirs.len(), ours.len());
+        for (at, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>();
+            let cosine = dot(ours, theirs) / (dot(ours, ours) * dot(theirs, theirs)).sqrt();
+            println!("{stream} {format} {at}: {cosine:.6}");
+            assert!(cosine > COSINE_MIN, "{stream} {format} {at}: {cosine}");
+            assert!(
+                (dot(theirs, theirs) - 1.0).abs() < 1e-4,
+                "{stream} {format} {at} is not of unit length"
+            );
+        }
     }
 }
 
@@ -120,7 +127,7 @@ fn an_exported_model_of_pictures_gives_the_daemons_vectors() {
     compare(
         &site,
         "pictures",
-        "numpy, onnxruntime, PIL",
+        "numpy, PIL",
         &json!(files),
         json!({ "images": images }),
     );
@@ -139,13 +146,7 @@ fn an_exported_model_of_texts_gives_the_daemons_vectors() {
         "rain",
         long
     ]);
-    compare(
-        &site,
-        "texts",
-        "numpy, onnxruntime, tokenizers",
-        &texts,
-        json!({ "texts": texts }),
-    );
+    compare(&site, "texts", "numpy, tokenizers", &texts, json!({ "texts": texts }));
 }
 
 #[test]
@@ -169,13 +170,7 @@ fn an_exported_model_of_series_gives_the_daemons_vectors() {
             [1e12, 2e12, null, 3e12, 1.0, 0.0, -5.0, 2.0, 8.0]
         ],
     ]);
-    compare(
-        &site,
-        "series",
-        "numpy, onnxruntime",
-        &windows,
-        json!({ "series": windows }),
-    );
+    compare(&site, "series", "numpy", &windows, json!({ "series": windows }));
 }
 
 #[test]
@@ -192,7 +187,7 @@ fn an_exported_model_of_transitions_gives_the_daemons_vectors() {
     compare(
         &site,
         "world",
-        "numpy, onnxruntime",
+        "numpy",
         &json!(transitions),
         json!({ "transitions": transitions }),
     );
@@ -220,25 +215,22 @@ fn a_generation_is_copied_whole_and_takes_the_place_of_nothing() {
         );
     }
 
-    let file = site.path("model.onnx");
-    let file_name = file.to_str().unwrap();
-    assert!(
-        export("export", &["--format", "onnx", "--out", file_name])
-            .status
-            .success()
-    );
-    let first = fs::read(&file).unwrap();
-    for (more, path) in [
-        (&["--out", out_name][..], &out),
-        (&["--format", "onnx", "--out", file_name], &file),
-    ] {
+    let refuses = |more: &[&str], path: &Path| {
         let refused = export("export", more);
         let said = String::from_utf8_lossy(&refused.stderr);
         assert_eq!(refused.status.code(), Some(2), "{said}");
         assert!(said.contains("is there already") && said.contains("hint: "), "{said}");
         assert!(path.exists());
+    };
+    refuses(&["--out", out_name], &out);
+    for (format, name, _) in FORMATS {
+        let file = site.path(name);
+        let more = ["--format", format, "--out", file.to_str().unwrap()];
+        assert!(export("export", &more).status.success());
+        let first = fs::read(&file).unwrap();
+        refuses(&more, &file);
+        assert_eq!(fs::read(&file).unwrap(), first);
     }
-    assert_eq!(fs::read(&file).unwrap(), first);
     // One that fails leaves nothing behind.
     for (wrong, code) in [
         ("pictures@999", 1),

@@ -1,24 +1,18 @@
 //! A published encoder as an ONNX file, which other programs run without libtorch and without us.
-//! Always true: it gives the embedding that the daemon gives, pooled and of unit length, for any number of samples; its weights are
-//! in it.
-//!
-//! What a sample's numbers go through before the network is in the graph where ONNX can say it: series are cut and normalised there,
-//! states filled up and scaled. Pictures come normalised, texts as token ids; the file's properties say how.
+//! Always true: it holds the network's [operators](super::operators) as they are, and its weights; its properties say how it is asked.
 
-mod graph;
-mod layers;
-mod pictures;
 mod proto;
-mod series;
-mod states;
-mod texts;
 
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::{EncoderSpec, PIXEL_MEAN, PIXEL_STD};
-use graph::Graph;
-use proto::{Model, Opset, Property};
+use super::EncoderSpec;
+use super::operators::{
+    Constant, Data, Form, Input, Misfit, Node, Number, Operators, Set, Size, operators, properties,
+};
+use proto::{
+    Attribute, Dim, GraphMessage, Model, NodeMessage, Numbers, Opset, Property, Shape, TensorType, ValueInfo, ValueType,
+};
 
 /// The format's version, and that of its operators: what runtimes of the last years read (ONNX 1.12, 2022).
 const IR_VERSION: i64 = 8;
@@ -31,8 +25,8 @@ const BYTES_MAX: usize = (1 << 31) - 1;
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxError {
     /// The weights are not those of this network.
-    #[error("the weights do not fit the network: {0}")]
-    Weights(String),
+    #[error(transparent)]
+    Weights(#[from] Misfit),
     /// The file would be larger than the format allows.
     #[error("the network is {bytes} bytes as ONNX, and one file may hold {BYTES_MAX}")]
     TooLarge {
@@ -62,15 +56,7 @@ fn bounded(
     version: u64,
     bytes_max: usize,
 ) -> Result<Vec<u8>, OnnxError> {
-    must_be_built(spec)?;
-    let bytes = Bytes::from(safetensors);
-    let mut graph = Graph::new(&bytes)?;
-    let embedding = match spec {
-        EncoderSpec::Image(spec) => pictures::embedding(&mut graph, spec)?,
-        EncoderSpec::Text(spec) => texts::embedding(&mut graph, spec)?,
-        EncoderSpec::Series(spec) => series::embedding(&mut graph, spec)?,
-        EncoderSpec::Transition(spec) => states::embedding(&mut graph, spec)?,
-    };
+    let operators = operators(spec, safetensors)?;
     let own = properties(spec);
     let properties = about.iter().chain(&own).map(|(key, value)| Property {
         key: (*key).to_owned(),
@@ -90,7 +76,7 @@ fn bounded(
             domain: String::new(),
             version: OPSET,
         }],
-        graph: Some(graph.finish(&embedding, spec.dim())?),
+        graph: Some(graph(operators)),
     };
     let bytes = model.encoded_len();
     if bytes > bytes_max {
@@ -99,74 +85,111 @@ fn bounded(
     Ok(model.encode_to_vec())
 }
 
-/// An error where a spec is of a network that nobody could build.
-fn must_be_built(spec: &EncoderSpec) -> Result<(), OnnxError> {
-    let divides = |heads: i64, dim: i64| heads > 0 && dim > 0 && dim % heads == 0;
-    let can_be = match spec {
-        EncoderSpec::Image(spec) => spec.image_px > 0,
-        EncoderSpec::Text(spec) => divides(spec.bert.heads, spec.bert.hidden),
-        EncoderSpec::Series(spec) => divides(spec.heads.into(), spec.hidden.into()) && spec.patch_steps > 0,
-        EncoderSpec::Transition(spec) => spec.state_dims > 0,
-    };
-    match can_be {
-        true => Ok(()),
-        false => Err(OnnxError::Weights(format!("no network is as {spec:?}"))),
+fn graph(operators: Operators) -> GraphMessage {
+    let embedding = [Size::Any("batch"), Size::Fixed(operators.dim)];
+    GraphMessage {
+        name: "curiod".to_owned(),
+        node: operators.nodes.into_iter().enumerate().map(node).collect(),
+        initializer: operators.constants.into_iter().map(numbers).collect(),
+        input: operators.inputs.iter().map(input).collect(),
+        output: vec![described(
+            "embedding",
+            Number::Float,
+            &embedding,
+            "vectors of unit length",
+        )],
     }
 }
 
-/// What whoever asks the network must know of its input.
-fn properties(spec: &EncoderSpec) -> Vec<(&'static str, String)> {
-    let list = |values: [f32; 3]| values.map(|value| value.to_string()).join(",");
-    let mut all = match spec {
-        EncoderSpec::Image(spec) => vec![
-            (
-                "input",
-                format!(
-                    "pixel_values: the picture upright, its shorter side brought to {0} pixels (bilinear, antialiased, as \
-                     PIL does), the {0} x {0} in the middle cut out; red, green, blue; each level divided by 255, less `mean`, \
-                     divided by `std`",
-                    spec.image_px
-                ),
-            ),
-            ("image_px", spec.image_px.to_string()),
-            ("mean", list(PIXEL_MEAN)),
-            ("std", list(PIXEL_STD)),
-        ],
-        EncoderSpec::Text(spec) => vec![
-            (
-                "input",
-                format!(
-                    "input_ids, attention_mask: the text by `tokenizer.json`, [CLS] and [SEP] around it, cut to {} tokens; shorter \
-                     ones padded, where the mask is 0",
-                    spec.tokens_max
-                ),
-            ),
-            ("tokens_max", spec.tokens_max.to_string()),
-        ],
-        EncoderSpec::Series(spec) => vec![
-            (
-                "input",
-                "series: windows, NaN where a number is missing; shorter ones of a batch are filled up with NaN before their first \
-                 step. They are normalised in the graph"
-                    .to_owned(),
-            ),
-            ("patch_steps", spec.patch_steps.to_string()),
-        ],
-        EncoderSpec::Transition(spec) => vec![
-            (
-                "input",
-                format!(
-                    "state, next_state: the state before and the one after, finite numbers, {} at most; they are filled up and \
-                     scaled in the graph",
-                    spec.state_dims
-                ),
-            ),
-            ("state_dims", spec.state_dims.to_string()),
-        ],
+fn node((place, node): (usize, Node)) -> NodeMessage {
+    NodeMessage {
+        name: format!("{}_{place}", node.kind),
+        input: node.inputs,
+        output: node.outputs,
+        op_type: node.kind.to_owned(),
+        attribute: node.settings.into_iter().map(attribute).collect(),
+    }
+}
+
+fn attribute((name, set): (&str, Set)) -> Attribute {
+    let name = name.to_owned();
+    match set {
+        Set::Float(value) => Attribute {
+            name,
+            f: Some(value),
+            kind: 1,
+            ..Attribute::default()
+        },
+        Set::Whole(value) => Attribute {
+            name,
+            i: Some(value),
+            kind: 2,
+            ..Attribute::default()
+        },
+        Set::Wholes(values) => Attribute {
+            name,
+            ints: values,
+            kind: 7,
+            ..Attribute::default()
+        },
+    }
+}
+
+fn numbers(constant: Constant) -> Numbers {
+    let raw_data = match constant.data {
+        Data::Own(bytes) => bytes,
+        Data::Weight { bytes, form, .. } => match form {
+            Form::InOrder => bytes,
+            Form::Turned => turned(&bytes, &constant.shape),
+        },
     };
-    all.push(("output", "embedding: of unit length, as the daemon gives it".to_owned()));
-    all.push(("modality", spec.modality().to_string()));
-    all
+    Numbers {
+        dims: constant.shape,
+        data_type: constant.number.data_type(),
+        name: constant.name,
+        raw_data,
+    }
+}
+
+/// A matrix of float32, its columns as rows: to [M, N].
+fn turned(bytes: &[u8], shape: &[i64]) -> Bytes {
+    let (words, _) = bytes.as_chunks::<4>();
+    let columns = shape.first().map_or(0, |columns| *columns as usize);
+    let mut turned = Vec::with_capacity(bytes.len());
+    for column in 0..columns {
+        turned.extend(words.iter().skip(column).step_by(columns).flatten());
+    }
+    turned.into()
+}
+
+fn input(input: &Input) -> ValueInfo {
+    described(input.name, input.number, &input.shape, &input.about)
+}
+
+fn described(name: &str, number: Number, shape: &[Size], about: &str) -> ValueInfo {
+    let dim = |size: &Size| match size {
+        Size::Fixed(value) => Dim {
+            dim_value: Some(*value),
+            dim_param: None,
+        },
+        Size::Any(name) => Dim {
+            dim_value: None,
+            dim_param: Some((*name).to_owned()),
+        },
+    };
+    let shape = Shape {
+        dim: shape.iter().map(dim).collect(),
+    };
+    ValueInfo {
+        name: name.to_owned(),
+        r#type: Some(ValueType {
+            tensor_type: Some(TensorType {
+                elem_type: number.data_type(),
+                shape: Some(shape),
+            }),
+        }),
+        doc_string: about.to_owned(),
+    }
 }
 
 #[cfg(test)]

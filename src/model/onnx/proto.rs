@@ -4,11 +4,6 @@
 use prost::Message;
 use prost::bytes::Bytes;
 
-/// Types of numbers (`TensorProto.DataType`).
-pub(super) const FLOAT: i32 = 1;
-pub(super) const INT64: i32 = 7;
-pub(super) const DOUBLE: i32 = 11;
-
 /// A network, and what is known of it.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Model {
@@ -52,7 +47,7 @@ pub(super) struct Property {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct GraphMessage {
     #[prost(message, repeated, tag = "1")]
-    pub(super) node: Vec<Node>,
+    pub(super) node: Vec<NodeMessage>,
     #[prost(string, tag = "2")]
     pub(super) name: String,
     #[prost(message, repeated, tag = "5")]
@@ -65,7 +60,7 @@ pub(super) struct GraphMessage {
 
 /// One operator, its inputs and outputs by name.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Node {
+pub(super) struct NodeMessage {
     #[prost(string, repeated, tag = "1")]
     pub(super) input: Vec<String>,
     #[prost(string, repeated, tag = "2")]

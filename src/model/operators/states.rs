@@ -1,24 +1,24 @@
 //! A network of states as operators, applied to both states of a transition.
 
-use super::OnnxError;
-use super::graph::{Graph, Size, Value, int};
-use super::proto::FLOAT;
+use super::Misfit;
+use super::graph::{Graph, Value};
+use super::parts::{Number, Size, int};
 use crate::model::TransitionSpec;
 use crate::model::layers::EPSILON;
 use crate::model::scale::LARGEST;
 
 /// The embedding of transitions.
-pub(super) fn embedding(graph: &mut Graph<'_>, spec: &TransitionSpec) -> Result<Value, OnnxError> {
+pub(super) fn embedding(graph: &mut Graph<'_>, spec: &TransitionSpec) -> Result<Value, Misfit> {
     let shape = [Size::Any("batch"), Size::Any("numbers")];
     let about = "finite numbers, `state_dims` at most; fewer are filled up with zeros";
-    let [before, after] = ["state", "next_state"].map(|name| graph.input(name, FLOAT, &shape, about));
+    let [before, after] = ["state", "next_state"].map(|name| graph.input(name, Number::Float, &shape, about));
     let (before, after) = (features(graph, &before, spec)?, features(graph, &after, spec)?);
     let pair = graph.op_with("Concat", [&before, &after], [int("axis", 1)]); //      [B, 2D]
     Ok(graph.unit(&pair))
 }
 
 /// [B, any] to [B, D].
-fn features(graph: &mut Graph<'_>, states: &Value, spec: &TransitionSpec) -> Result<Value, OnnxError> {
+fn features(graph: &mut Graph<'_>, states: &Value, spec: &TransitionSpec) -> Result<Value, Misfit> {
     let (dims, none) = (graph.wholes(&[spec.state_dims.into()]), graph.wholes(&[0]));
     let width = graph.op_with("Shape", [states], [int("start", 1), int("end", 2)]);
     let missing = graph.op("Sub", [&dims, &width]);

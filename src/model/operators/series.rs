@@ -2,9 +2,9 @@
 //! [`cut`](crate::model::cut) does, in double precision.
 //! Always true: what is missing reaches nothing, so that shorter windows of a batch may begin with steps that are.
 
-use super::OnnxError;
-use super::graph::{Graph, Size, Value, int, ints};
-use super::proto::{DOUBLE, FLOAT};
+use super::Misfit;
+use super::graph::{Graph, Value};
+use super::parts::{Number, Size, int, ints, to};
 use crate::model::SeriesSpec;
 use crate::model::cut::{FAR, SCALE_MAX, TOKENS_MAX};
 use crate::model::layers::EPSILON;
@@ -15,10 +15,10 @@ use crate::sample::FLAT;
 const LARGE: f64 = 1e8;
 
 /// The embedding of windows of series.
-pub(super) fn embedding(graph: &mut Graph<'_>, spec: &SeriesSpec) -> Result<Value, OnnxError> {
+pub(super) fn embedding(graph: &mut Graph<'_>, spec: &SeriesSpec) -> Result<Value, Misfit> {
     let shape = [Size::Any("batch"), Size::Any("variables"), Size::Any("steps")];
     let about = "windows, the oldest step first; NaN where a number is missing";
-    let series = graph.input("series", DOUBLE, &shape, about);
+    let series = graph.input("series", Number::Double, &shape, about);
     let dim = i64::from(spec.hidden);
     let steps = whole_patches(graph, &series, spec);
     let Cut { tokens, is_token } = cut(graph, &steps, spec);
@@ -75,7 +75,7 @@ struct Cut {
 
 /// [N, C, K * P], normalised, to patches.
 fn cut(graph: &mut Graph<'_>, steps: &Value, spec: &SeriesSpec) -> Cut {
-    let to_double = || int("to", DOUBLE.into());
+    let to_double = || to(Number::Double);
     let (zero, one) = (graph.double(0.0), graph.double(1.0));
     let over_steps = graph.wholes(&[2]);
     let over = || [ints("axes", &[2]), int("keepdims", 1)];
@@ -109,7 +109,7 @@ fn cut(graph: &mut Graph<'_>, steps: &Value, spec: &SeriesSpec) -> Cut {
     let divisor = graph.op("Where", [&is_flat, &one, &spread]);
     let normal = graph.op("Div", [&off, &divisor]);
     let normal = graph.op("Where", [&is_flat, &zero, &normal]);
-    let normal = graph.op_with("Cast", [&normal], [int("to", FLOAT.into())]);
+    let normal = graph.op_with("Cast", [&normal], [to(Number::Float)]);
     let (nearest, farthest) = (graph.float(-FAR), graph.float(FAR));
     let normal = graph.op("Clip", [&normal, &nearest, &farthest]);
     let deviation = graph.op("Where", [&is_flat, &zero, &spread]);
@@ -130,7 +130,7 @@ fn cut(graph: &mut Graph<'_>, steps: &Value, spec: &SeriesSpec) -> Cut {
     );
     let shape = graph.op_with("Concat", [&batch, &patch], [int("axis", 0)]);
     let normal = graph.op("Reshape", [&normal, &shape]);
-    let there = graph.op_with("Cast", [&there], [int("to", FLOAT.into())]);
+    let there = graph.op_with("Cast", [&there], [to(Number::Float)]);
     let there = graph.op("Reshape", [&there, &shape]);
     let is_token = graph.op_with("ReduceMax", [&there], [ints("axes", &[3]), int("keepdims", 0)]);
     let scale = graph.op("Unsqueeze", [&scale, &over_steps]); //                      [N, C, 1, 2]
@@ -178,11 +178,11 @@ fn soft(graph: &mut Graph<'_>, logarithm: &Value) -> Value {
     let size = graph.op("Div", [&size, &bound]);
     let bent = graph.op("Add", [&size, &one]);
     let soft = graph.op("Div", [&half, &bent]);
-    graph.op_with("Cast", [&soft], [int("to", FLOAT.into())])
+    graph.op_with("Cast", [&soft], [to(Number::Float)])
 }
 
 /// What each token begins as but its content: its variable's vector, and the sines and cosines of its place from the end.
-fn places(graph: &mut Graph<'_>, tokens: &Value, spec: &SeriesSpec) -> Result<Value, OnnxError> {
+fn places(graph: &mut Graph<'_>, tokens: &Value, spec: &SeriesSpec) -> Result<Value, Misfit> {
     let (zero, one, last) = (
         graph.whole(0),
         graph.whole(1),
@@ -205,7 +205,7 @@ fn places(graph: &mut Graph<'_>, tokens: &Value, spec: &SeriesSpec) -> Result<Va
     let patches = count(graph, 2);
     let (newest, back) = (graph.op("Sub", [&patches, &one]), graph.whole(-1));
     let from_end = graph.op("Range", [&newest, &back, &back]);
-    let from_end = graph.op_with("Cast", [&from_end], [int("to", FLOAT.into())]);
+    let from_end = graph.op_with("Cast", [&from_end], [to(Number::Float)]);
     let from_end = graph.op("Unsqueeze", [&from_end, &second]); //                    [K, 1]
     let rates = wave_rates(spec.hidden.into());
     let rates = graph.floats(&[rates.len() as i64], &rates);

@@ -1,28 +1,28 @@
 //! A BERT as operators: over all places, padding included.
 
-use super::OnnxError;
-use super::graph::{Graph, Size, Value, int};
-use super::proto::{FLOAT, INT64};
+use super::Misfit;
+use super::graph::{Graph, Value};
+use super::parts::{Number, Size, int, to};
 use crate::model::TextSpec;
 
 /// The embedding of texts.
-pub(super) fn embedding(graph: &mut Graph<'_>, spec: &TextSpec) -> Result<Value, OnnxError> {
+pub(super) fn embedding(graph: &mut Graph<'_>, spec: &TextSpec) -> Result<Value, Misfit> {
     let (plan, dim, wide) = (&spec.bert, spec.bert.hidden, spec.bert.intermediate);
     let epsilon = plan.layer_norm_eps;
     let shape = [Size::Any("batch"), Size::Any("tokens")];
     let ids = graph.input(
         "input_ids",
-        INT64,
+        Number::Whole,
         &shape,
         "token ids by `tokenizer.json`, `tokens_max` at most",
     );
     let mask = graph.input(
         "attention_mask",
-        INT64,
+        Number::Whole,
         &shape,
         "1 where there is a token, 0 in padding",
     );
-    let mask = graph.op_with("Cast", [&mask], [int("to", FLOAT.into())]);
+    let mask = graph.op_with("Cast", [&mask], [to(Number::Float)]);
     let penalty = graph.penalty(&mask);
 
     let words = graph.weight("embeddings.word_embeddings.weight", &[plan.vocab, dim])?;

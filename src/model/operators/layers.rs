@@ -1,13 +1,14 @@
 //! Layers that several networks share, as operators: each computes what the layer of the same name does in libtorch.
 
-use super::OnnxError;
-use super::graph::{Graph, Value, float, int, ints};
+use super::Misfit;
+use super::graph::{Graph, Value};
+use super::parts::{float, int, ints};
 use crate::model::bert::NO_TOKEN;
 use crate::model::layers::EPSILON;
 
 impl Graph<'_> {
     /// A matrix and a bias: [.., inputs] to [.., outputs].
-    pub(super) fn dense(&mut self, x: &Value, path: &str, [inputs, outputs]: [i64; 2]) -> Result<Value, OnnxError> {
+    pub(super) fn dense(&mut self, x: &Value, path: &str, [inputs, outputs]: [i64; 2]) -> Result<Value, Misfit> {
         let weight = self.transposed(&format!("{path}.weight"), [outputs, inputs])?;
         let bias = self.weight(&format!("{path}.bias"), &[outputs])?;
         let product = self.op("MatMul", [x, &weight]);
@@ -15,7 +16,7 @@ impl Graph<'_> {
     }
 
     /// Layer normalisation over the last dimension.
-    pub(super) fn layer_norm(&mut self, x: &Value, path: &str, dim: i64, epsilon: f64) -> Result<Value, OnnxError> {
+    pub(super) fn layer_norm(&mut self, x: &Value, path: &str, dim: i64, epsilon: f64) -> Result<Value, Misfit> {
         let weight = self.weight(&format!("{path}.weight"), &[dim])?;
         let bias = self.weight(&format!("{path}.bias"), &[dim])?;
         let settings = [int("axis", -1), float("epsilon", epsilon as f32)];
@@ -61,7 +62,7 @@ impl Graph<'_> {
         heads: i64,
         dim: i64,
         penalty: Option<&Value>,
-    ) -> Result<Value, OnnxError> {
+    ) -> Result<Value, Misfit> {
         let normed = self.layer_norm(x, &format!("{path}.norm1"), dim, EPSILON)?;
         let qkv = self.dense(&normed, &format!("{path}.attn.qkv"), [dim, 3 * dim])?;
         let [q, k, v] = self.split(&qkv);

@@ -1,19 +1,19 @@
 //! ResNets and ViTs as operators.
 
-use super::OnnxError;
-use super::graph::{Graph, Size, Value, float, int, ints};
-use super::proto::FLOAT;
+use super::Misfit;
+use super::graph::{Graph, Value};
+use super::parts::{Number, Size, float, int, ints};
 use crate::model::layers::EPSILON;
 use crate::model::resnet::{self, Kind, Norm, Stem};
 use crate::model::spec::Plan;
 use crate::model::{ImageSpec, vit};
 
 /// The embedding of pictures.
-pub(super) fn embedding(graph: &mut Graph<'_>, spec: &ImageSpec) -> Result<Value, OnnxError> {
+pub(super) fn embedding(graph: &mut Graph<'_>, spec: &ImageSpec) -> Result<Value, Misfit> {
     let px = i64::from(spec.image_px);
     let shape = [Size::Any("batch"), Size::Fixed(3), Size::Fixed(px), Size::Fixed(px)];
     let about = "pictures, (red, green, blue): each level divided by 255, less `mean`, divided by `std`";
-    let pixels = graph.input("pixel_values", FLOAT, &shape, about);
+    let pixels = graph.input("pixel_values", Number::Float, &shape, about);
     let features = match spec.plan() {
         Plan::Resnet(plan) => resnet(graph, &plan, pixels, px)?,
         Plan::Vit(plan) => vit(graph, &plan, &pixels, spec.image_px)?,
@@ -29,7 +29,7 @@ struct Map {
     side: i64,
 }
 
-fn resnet(graph: &mut Graph<'_>, plan: &resnet::Plan, pixels: Value, px: i64) -> Result<Value, OnnxError> {
+fn resnet(graph: &mut Graph<'_>, plan: &resnet::Plan, pixels: Value, px: i64) -> Result<Value, Misfit> {
     let mut map = Map {
         value: pixels,
         channels: 3,
@@ -79,7 +79,7 @@ fn block(
     path: &str,
     channels: i64,
     stride: i64,
-) -> Result<Map, OnnxError> {
+) -> Result<Map, Misfit> {
     let outputs = plan.block.outputs(channels);
     let layers: &[(i64, i64, i64)] = match plan.block {
         Kind::Basic => &[(channels, 3, stride), (outputs, 3, 1)],
@@ -112,7 +112,7 @@ fn conv_norm(
     (conv, bn): (&str, &str),
     (channels, kernel, stride): (i64, i64, i64),
     norm: Norm,
-) -> Result<Map, OnnxError> {
+) -> Result<Map, Misfit> {
     let padding = kernel / 2;
     let weight = graph.weight(&format!("{conv}.weight"), &[channels, x.channels, kernel, kernel])?;
     let settings = [
@@ -129,7 +129,7 @@ fn conv_norm(
 
 /// Group normalisation. ONNX's own came later than other runtimes are, and its first form was another norm: groups are instances of
 /// one channel each here, as PyTorch writes them.
-fn group_norm(graph: &mut Graph<'_>, x: &Map, path: &str, groups: i64) -> Result<Value, OnnxError> {
+fn group_norm(graph: &mut Graph<'_>, x: &Map, path: &str, groups: i64) -> Result<Value, Misfit> {
     let (one_each, as_before) = (
         graph.wholes(&[0, groups, -1]),
         graph.wholes(&[0, x.channels, x.side, x.side]),
@@ -148,7 +148,7 @@ fn group_norm(graph: &mut Graph<'_>, x: &Map, path: &str, groups: i64) -> Result
     Ok(graph.op("Add", [&scaled, &bias]))
 }
 
-fn vit(graph: &mut Graph<'_>, plan: &vit::Plan, pixels: &Value, px: u32) -> Result<Value, OnnxError> {
+fn vit(graph: &mut Graph<'_>, plan: &vit::Plan, pixels: &Value, px: u32) -> Result<Value, Misfit> {
     let (dim, patch_px) = (plan.dim, i64::from(vit::patch_px(px)));
     let count = (i64::from(px) / patch_px).pow(2);
     let (weight, bias) = (
@@ -165,18 +165,14 @@ fn vit(graph: &mut Graph<'_>, plan: &vit::Plan, pixels: &Value, px: u32) -> Resu
     let patches = graph.op_with("Transpose", [&patches], [ints("perm", &[0, 2, 1])]); // [B, N, D]
 
     // The class token has the first place.
-    let class = graph.numbers("cls_token", &[1, 1, dim])?;
-    let places = graph.numbers("pos_embed", &[1, 1 + count, dim])?;
-    let (of_class, of_patches) = places.split_at(class.len());
-    let class: Vec<f32> = class.iter().zip(of_class).map(|(class, place)| class + place).collect();
-    let class = graph.floats(&[1, 1, dim], &class);
-    let places = graph.floats(&[1, count, dim], of_patches);
-    let patches = graph.op("Add", [&patches, &places]);
+    let class = graph.weight("cls_token", &[1, 1, dim])?;
+    let places = graph.weight("pos_embed", &[1, 1 + count, dim])?;
     let batch = graph.op_with("Shape", [&patches], [int("start", 0), int("end", 1)]);
     let rest = graph.wholes(&[1, dim]);
     let each = graph.op_with("Concat", [&batch, &rest], [int("axis", 0)]);
     let class = graph.op("Expand", [&class, &each]);
-    let mut x = graph.op_with("Concat", [&class, &patches], [int("axis", 1)]); //         [B, 1 + N, D]
+    let x = graph.op_with("Concat", [&class, &patches], [int("axis", 1)]);
+    let mut x = graph.op("Add", [&x, &places]); //                                    [B, 1 + N, D]
     for index in 0..vit::DEPTH {
         x = graph.block(&x, &format!("blocks.{index}"), plan.heads, dim, None)?;
     }
