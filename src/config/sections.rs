@@ -100,7 +100,7 @@ pub struct ThreadConfig {
     pub augment: usize,
     /// Threads of one training operation. 0: all cores, 1 to 16; they yield to ingest and queries.
     pub learn: usize,
-    /// Threads of one serving operation. 0: 1.
+    /// Threads of one serving operation. 0: 1. A large pass has those of all lanes while no other lane is at work.
     pub serve: usize,
     /// Passes for queries that run at once on the CPU, each with the network once more in memory. 0: all cores, 1 to 2.
     pub lanes: usize,

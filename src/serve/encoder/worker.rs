@@ -26,6 +26,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// out of the index.
 const QUERY_PASSES_MAX: usize = 4;
 
+/// The size of a pass from which on waking another thread for each operation costs less than it does: four pictures of 64 x 64, or
+/// texts of about 60 tokens.
+const LARGE: usize = 4 * 64 * 64;
+
+/// What a character of a text is worth beside a pixel.
+const CHARACTER: usize = 64;
+
 /// How long the thread rests after a failure; twice as long after each further one, up to the second bound.
 const REST_MIN: Duration = Duration::from_secs(1);
 const REST_MAX: Duration = Duration::from_secs(60);
@@ -46,6 +53,16 @@ pub(super) struct Worker {
     pub(super) on_covered: Option<Box<dyn FnOnce() + Send>>,
     pub(super) failures: Arc<Mutex<Vec<Option<String>>>>,
     pub(super) held: Weak<()>,
+}
+
+/// How much a sample is to a network, in pixels.
+fn size(content: &Content) -> usize {
+    match content {
+        Content::Image(tile) => tile.rgb.len() / 3,
+        Content::Text(passage) => passage.text.len() * CHARACTER,
+        // Networks of these are small.
+        Content::Series(_) | Content::Transition(_) => 0,
+    }
 }
 
 /// Nobody holds the encoder any more.
@@ -166,7 +183,7 @@ impl Worker {
     }
 
     fn answer(&self, embedder: &Embedder, jobs: Vec<Job>) {
-        let _turn = self.turn();
+        let _turn = self.turn(jobs.iter().flat_map(|job| &job.contents).map(size).sum());
         let contents: Vec<&Content> = jobs.iter().flat_map(|job| &job.contents).collect();
         let mut embeddings = Vec::with_capacity(contents.len() * embedder.dim());
         for pass in contents.chunks(self.pass) {
@@ -202,11 +219,12 @@ impl Worker {
         }
     }
 
-    /// Counts this lane among those at work. While no other is, and nothing waits for one, its operations use the threads of all.
-    fn turn(&self) -> Turn<'_> {
+    /// Counts this lane among those at work, on samples of this size together. While no other is, and nothing waits for one, the
+    /// operations of a large pass use the threads of all.
+    fn turn(&self, size: usize) -> Turn<'_> {
         let others = self.at_work.fetch_add(1, Ordering::Relaxed);
-        let is_alone = others == 0 && self.jobs.is_empty();
-        torch::set_threads(if is_alone {
+        let uses_all = size >= LARGE && others == 0 && self.jobs.is_empty();
+        torch::set_threads(if uses_all {
             self.threads * self.lanes
         } else {
             self.threads
