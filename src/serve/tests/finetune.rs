@@ -22,7 +22,11 @@ fn stripes(number: u64) -> Vec<u8> {
     for y in 0..32 {
         for x in 0..32 {
             let along = if number.is_multiple_of(2) { x } else { y };
-            let level = if (along + shift) / 2 % 2 == 0 { 90 } else { 150 };
+            let level = if ((along + shift) / 2).is_multiple_of(2) {
+                90
+            } else {
+                150
+            };
             rgb.extend([0, 1, 2].map(|_| (level + rng::below(&mut rng, 90)) as u8));
         }
     }
