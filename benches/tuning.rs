@@ -1,8 +1,9 @@
-//! What a copy that is trained on labels is worth (`heads fit --finetune`): a network learns without them from CIFAR-10, or from
-//! short queries; then few of what it learnt from get labels, by lot, and what was never seen is asked of a classifier of the
-//! network's embeddings, of a copy that was trained together with it, and of the same network trained on these labels from scratch.
+//! What a copy that is trained on labels is worth (`heads fit --finetune`): a network learns without them from CIFAR-10, from photos
+//! of trash, or from short queries; then few of what it learnt from get labels, by lot, and what was never seen is asked of a
+//! classifier of the network's embeddings, of a copy that was trained together with it, and of the same network trained on these
+//! labels from scratch.
 //!
-//!   CURIOD_TEST_DATA=... cargo bench --bench tuning -- [pictures|texts] [--steps N] [--draws 3] [--labels 100,500,2000]
+//!   CURIOD_TEST_DATA=... cargo bench --bench tuning -- [pictures|photos|texts] [--steps N] [--draws 3] [--labels 100,500,2000]
 //!       [--plan EPOCHS,STEPS,RATE] [--threads 2] [--set KEY=VALUE]
 //!
 //! `--set learning.init=DIR --steps 0` begins with a published folder instead.
@@ -38,7 +39,7 @@ const FROM_SCRATCH: Plan = Plan {
 
 #[derive(Parser)]
 struct Flags {
-    /// `pictures`, `texts`, or both where nothing is named
+    /// `pictures`, `photos`, `texts`, or all where nothing is named
     parts: Vec<String>,
     /// Steps of learning without labels
     #[arg(long)]
@@ -99,10 +100,13 @@ fn measure(part: &Part, flags: &Flags, data: &Path) {
     );
     let one_percent = known.labels.len() / 100;
     let budgets = match flags.labels.is_empty() {
-        true => vec![one_percent, 500, 2_000],
+        true => vec![one_percent, 150, 500, 2_000],
         false => flags.labels.clone(),
     };
-    for budget in budgets {
+    for budget in budgets
+        .into_iter()
+        .filter(|budget| (10..known.labels.len()).contains(budget))
+    {
         let (mut frozen, mut tuned, mut from_scratch, mut chosen, mut took) = (vec![], vec![], vec![], 0, 0.0);
         for seed in 0..flags.draws {
             let rows = known.by_lot(budget, seed);

@@ -26,9 +26,11 @@ pub(crate) struct Part {
     data: &'static str,
     manifest: &'static str,
     labels: &'static str,
+    /// A column of the manifest and its value, where only a part of it is meant.
+    only: Option<(&'static str, &'static str)>,
 }
 
-pub(crate) const PARTS: [Part; 2] = [
+pub(crate) const PARTS: [Part; 3] = [
     Part {
         name: "pictures",
         modality: Modality::Image,
@@ -37,6 +39,17 @@ pub(crate) const PARTS: [Part; 2] = [
         data: "images/cifar10/cifar10.tar",
         manifest: "images/cifar10/manifest.csv",
         labels: "class",
+        only: None,
+    },
+    Part {
+        name: "photos",
+        modality: Modality::Image,
+        settings: &["learning.image_px=64", "learning.batch=64"],
+        steps: 600,
+        data: "images/photos",
+        manifest: "images/photos/manifest.csv",
+        labels: "class",
+        only: Some(("set", "trash")),
     },
     Part {
         name: "texts",
@@ -50,6 +63,7 @@ pub(crate) const PARTS: [Part; 2] = [
         data: "text/intents/intents.jsonl",
         manifest: "text/intents/intents.jsonl",
         labels: "domain",
+        only: None,
     },
 ];
 
@@ -82,7 +96,11 @@ impl Part {
             manifest: data.join(self.manifest),
             labels: self.labels.to_owned(),
             experiences: Cut::Parts(1),
-            only: Vec::new(),
+            only: self
+                .only
+                .map(|(column, value)| (column.to_owned(), value.to_owned()))
+                .into_iter()
+                .collect(),
             cutting: settings.cutting(spec.image_px()),
         });
         let archive = archive.expect("the test data");

@@ -201,9 +201,12 @@ pub(super) fn fit_all(setup: &ServingSetup, served: &Served, mut tuned: Tuned, s
             })
         };
         fitted.map(with_copy).map_err(|error| {
-            warn!(stream = %setup.stream, generation = %served.published.generation, %set, %error,
-                hint = "give labels of samples that are held, then: curiod heads fit",
-                "could not fit a classifier for a new generation");
+            // One that is stopping has said so.
+            if !matches!(error, HeadError::Fit(FitError::Stopped)) {
+                warn!(stream = %setup.stream, generation = %served.published.generation, %set, %error,
+                    hint = "give labels of samples that are held, then: curiod heads fit",
+                    "could not fit a classifier for a new generation");
+            }
             error.to_string()
         })
     };
