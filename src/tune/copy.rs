@@ -15,6 +15,20 @@ use crate::torch::Bf16Autocast;
 /// Samples of a step.
 const BATCH: usize = 32;
 
+/// The highest learning rates: of convolutions, and of transformers, whose copies forget at higher ones what they are copies of.
+const RATE_OF_CONVOLUTIONS: f64 = 1e-3;
+const RATE: f64 = 2e-4;
+
+/// The share of the steps in which the rates rise; after them they fall to 0 along a cosine.
+const WARM_UP: f64 = 0.1;
+
+/// The joint length to which gradients are cut.
+const CLIP: f64 = 1.0;
+
+/// AdamW's constants (Loshchilov and Hutter 2019).
+const BETAS: (f64, f64) = (0.9, 0.999);
+const DECAY: f64 = 0.01;
+
 /// How long and how fast a copy is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
@@ -27,10 +41,6 @@ pub struct Plan {
     /// And of the classifier.
     pub head_rate: f64,
 }
-
-/// The highest learning rates: of convolutions, and of transformers, whose copies forget at higher ones what they are copies of.
-const RATE_OF_CONVOLUTIONS: f64 = 1e-3;
-const RATE: f64 = 2e-4;
 
 impl Plan {
     /// The usual one for copies of such a network.
@@ -48,16 +58,6 @@ impl Plan {
         }
     }
 }
-
-/// The share of the steps in which the rates rise; after them they fall to 0 along a cosine.
-const WARM_UP: f64 = 0.1;
-
-/// The joint length to which gradients are cut.
-const CLIP: f64 = 1.0;
-
-/// AdamW's constants (Loshchilov and Hutter 2019).
-const BETAS: (f64, f64) = (0.9, 0.999);
-const DECAY: f64 = 0.01;
 
 /// Trains a copy on these rows of the training, beginning with this classifier of the network's embeddings.
 ///
@@ -119,6 +119,11 @@ pub fn train(
         of_network.clip_grad_norm(CLIP);
         of_network.step();
         of_head.step();
+    }
+    for variable in network_variables.trainable_variables() {
+        if variable.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+            return Err(TuneError::Diverged(steps as u64));
+        }
     }
     Ok(Copy {
         weights: weights::export(&network_variables)?,

@@ -79,8 +79,8 @@ pub enum TuneError {
     /// Nothing can be held out.
     #[error("no class has labels of two sources, so that nothing can be held out: give more labels")]
     Untested,
-    /// The loss is no number any more.
-    #[error("the loss is no number at step {0}")]
+    /// The loss, or a weight, is no number any more.
+    #[error("the loss or a weight is no number at step {0}")]
     Diverged(u64),
     /// Samples could not be read.
     #[error("the labelled samples could not be read: {0}")]
