@@ -5,7 +5,7 @@
 #   CURIOD_TEST_PYTHON=FILE  a Python with torch 2.11, torchvision, timm, lightly and PIL; without it the peers are left out
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for bench in decode ingest replay augment training search daemon online labels flips serving lasting; do
+for bench in decode ingest replay augment training search daemon online labels tuning flips serving lasting; do
   printf '\n== %s\n' "$bench"
   cargo bench --quiet --bench "$bench"
 done
