@@ -36,7 +36,7 @@ impl Dense {
     }
 
     /// Makes it ready to be used and no longer trained: its numbers are of this kind from now on, and on a CPU in the order that
-    /// products want, alone.
+    /// products want, alone. Where oneDNN has no such products they stay in rows: the same numbers come out, later.
     pub(super) fn settle(&mut self, kind: Kind) {
         let _no_grad = tch::no_grad_guard();
         if let Some(packed) = self.packed.take() {
